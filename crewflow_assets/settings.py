@@ -1,0 +1,62 @@
+"""The environment of an installation: ``CREWFLOW_*`` variables, read once."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """All settings with their defaults; each is documented in ``docs/operations.md``."""
+
+    model_config = SettingsConfigDict(env_prefix="CREWFLOW_", frozen=True, extra="ignore")
+
+    home: Path = Field(Path("var"), description="Folder of all state: database, lake, MLflow, Dagster.")
+    database_url: str = Field(
+        "",
+        description="SQLAlchemy URL of the operational database; empty means SQLite under the home folder.",
+    )
+    scale: Literal["demo", "full"] = Field(
+        "demo", description="How large the simulated world is that fills an empty installation."
+    )
+    seed: int = Field(7, description="Seed of the simulated world and of training.")
+    withheld_share: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        0.05,
+        description="Share of automatic decisions that go blind to a person instead, to measure accuracy.",
+    )
+    gateway_port: Annotated[int, Field(ge=1, le=65535)] = Field(3100, description="Port of the HTTP gateway.")
+    dagster_port: Annotated[int, Field(ge=1, le=65535)] = Field(3000, description="Port of the Dagster UI.")
+    mlflow_port: Annotated[int, Field(ge=1, le=65535)] = Field(5000, description="Port of the MLflow UI.")
+    webhook_url: str = Field("", description="Where the outbox sends commands; empty keeps them waiting.")
+    webhook_secret: SecretStr = Field(
+        SecretStr(""), description="Signing secret of the webhook, in the form whsec_<base64>."
+    )
+    max_body_bytes: Annotated[int, Field(ge=1024)] = Field(
+        8 * 1024 * 1024, description="Largest request body that the gateway reads; larger gets 413."
+    )
+    requests_per_minute: Annotated[int, Field(ge=1)] = Field(
+        60_000, description="Requests that one API key may make a minute in one worker; more get 429."
+    )
+
+    @property
+    def root(self) -> Path:
+        """The home folder as an absolute path."""
+        return self.home.expanduser().resolve()
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database URL in force; PostgreSQL URLs are given the psycopg driver."""
+        if not self.database_url:
+            return f"sqlite:///{self.root / 'crewflow.db'}"
+        for scheme in ("postgres://", "postgresql://"):
+            if self.database_url.startswith(scheme):
+                return "postgresql+psycopg://" + self.database_url.removeprefix(scheme)
+        return self.database_url
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """Return the settings, read from the environment at the first call."""
+    return Settings()

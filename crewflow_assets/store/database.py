@@ -1,0 +1,70 @@
+"""Connections to the operational database, SQLite in WAL mode or PostgreSQL, and transactions on them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.orm import Session
+
+from crewflow_assets.settings import get_settings
+
+READ_ONLY = "crewflow_read_only"
+
+
+def _use_sqlite_transactions(engine: Engine) -> None:
+    """Let SQLAlchemy, not the driver, begin transactions, and writers queue instead of failing.
+
+    A deferred transaction that reads and then writes fails at once when another writer came between;
+    BEGIN IMMEDIATE takes the write lock first and waits for it (https://www.sqlite.org/lang_transaction.html).
+    """
+
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=30000"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        read_only = connection.get_execution_options().get(READ_ONLY, False)
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+@lru_cache(maxsize=8)
+def engine_for(url: str) -> Engine:
+    """Return the one engine of this process for a database URL."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(parsed, pool_pre_ping=True)
+    if parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(parsed)
+    _use_sqlite_transactions(engine)
+    return engine
+
+
+def engine() -> Engine:
+    """Return the engine of the configured database."""
+    return engine_for(get_settings().sqlalchemy_url)
+
+
+@contextmanager
+def transaction() -> Iterator[Session]:
+    """Open a session whose writes are committed together, or not at all when the block raises."""
+    with Session(engine(), expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+@contextmanager
+def reading() -> Iterator[Session]:
+    """Open a session that only reads: on SQLite it never waits for a writer."""
+    with (
+        engine().connect().execution_options(**{READ_ONLY: True}) as connection,
+        Session(connection) as session,
+    ):
+        yield session

@@ -16,7 +16,7 @@ class Settings(BaseSettings):
     home: Path = Field(Path("var"), description="Folder of all state: database, lake, MLflow, Dagster.")
     database_url: str = Field(
         "",
-        description="SQLAlchemy URL of the operational database; empty means SQLite under the home folder.",
+        description="URL of the operational database; empty means SQLite under the home folder.",
     )
     scale: Literal["demo", "full"] = Field(
         "demo", description="How large the simulated world is that fills an empty installation."
@@ -24,7 +24,7 @@ class Settings(BaseSettings):
     seed: int = Field(7, description="Seed of the simulated world and of training.")
     withheld_share: Annotated[float, Field(ge=0, le=0.5)] = Field(
         0.05,
-        description="Share of automatic decisions that go blind to a person instead, to measure accuracy.",
+        description="Share of automatic decisions that go blind to a person instead.",
     )
     gateway_port: Annotated[int, Field(ge=1, le=65535)] = Field(3100, description="Port of the HTTP gateway.")
     dagster_port: Annotated[int, Field(ge=1, le=65535)] = Field(3000, description="Port of the Dagster UI.")

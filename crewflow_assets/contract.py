@@ -1,0 +1,54 @@
+"""What requests and answers have in common, whatever the model: HTTP, the client and the predictors share these."""
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _printable(value: str) -> str:
+    """Refuse control characters: databases and spreadsheets choke on them, and no name has any."""
+    for character in value:
+        if ord(character) < 32 and character not in "\t\n\r":
+            raise ValueError(f"contains the control character U+{ord(character):04X}; remove it")
+    return value
+
+
+Text = Annotated[str, Field(max_length=2000), AfterValidator(_printable)]
+Name = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_printable)]
+Identifier = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)]
+System = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,49}$", examples=["quickbooks", "sage", "xero"])]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class Contract(BaseModel):
+    """Base of every request and answer: unknown fields are refused, values stay out of the logs."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, frozen=True)
+
+
+class PredictionRequest(Contract):
+    """What every prediction may be asked with."""
+
+    version: Annotated[
+        str,
+        Field(
+            pattern=r"^(champion|challenger|[0-9]{1,4}\.[0-9]{1,6})$",
+            description='"champion", "challenger", or a version label such as "1.0".',
+        ),
+    ] = "champion"
+    company_id: Identifier | None = None
+
+
+class PredictionResponse(Contract):
+    """What every prediction carries, so that its outcome can be joined to it later."""
+
+    prediction_id: str
+    model_version: str
+    variant: Annotated[str, Field(description="champion, challenger, pinned, or the experiment's arm.")]
+
+
+def example_of(model: type[BaseModel]) -> dict[str, Any]:
+    """Build one example object from the fields' first examples; fields without one are left out."""
+    return {
+        name: field.examples[0] for name, field in model.model_fields.items() if field.examples is not None
+    }

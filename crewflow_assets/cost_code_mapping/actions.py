@@ -1,0 +1,292 @@
+"""What the platform does with mappings: accept, correct, undo, import, and re-open when the other side refuses."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from crewflow_assets import clock
+from crewflow_assets.cost_code_mapping.ledger import (
+    Decided,
+    Item,
+    MappingLedger,
+    new_decision_id,
+    snapshot,
+    subject_of,
+)
+from crewflow_assets.errors import ConflictError, FieldProblem, InvalidInputError, NotFoundError
+from crewflow_assets.ingest.event_kinds import EventIn, MappingDecision
+from crewflow_assets.ingest.events import EventHandler, RecordedEvent, record_events
+from crewflow_assets.ingest.files import ImportedMapping, MappingCounts
+from crewflow_assets.outbox.queue import enqueue
+from crewflow_assets.store.audit import Grounds, write_audit
+from crewflow_assets.store.tables import AuditEntry, Event, Mapping, OutboxCommand, Prediction
+
+COMMAND = "mapping.set"
+PERSON = ("person", "import")
+
+
+def decide(
+    session: Session,
+    *,
+    company_id: str,
+    action: Literal["accept", "correct"],
+    kind: Literal["cost_code", "project"],
+    system: str,
+    source_code: str,
+    target_code: str,
+    decided_by: str,
+    automatic: bool = False,
+    prediction_id: str | None = None,
+) -> dict[str, Any]:
+    """Map an item to an account, tell the accounting side through the outbox, and answer the mapping.
+
+    ``accept`` maps what is open, or confirms what stands; ``correct`` changes what a person or the model decided.
+    An automatic decision never overrides a person (precedence: person, memory, model).
+
+    Raises:
+        NotFoundError: company unknown.
+        InvalidInputError: item or account unknown.
+        ConflictError: ``accept`` of another account than the one decided, or automatic against a person.
+    """
+    ledger = MappingLedger(session, company_id)
+    prediction = session.get(Prediction, prediction_id) if prediction_id else None
+    standing = ledger.mappings.get((kind, source_code, system))
+    suggested, confidence = _suggested(prediction)
+    decision = MappingDecision(
+        kind=kind,
+        system=system,
+        source_code=source_code,
+        action=action,
+        target_code=target_code,
+        suggested_code=suggested,
+        previous_code=standing.target_code if standing else None,
+        confidence=confidence,
+        method="model" if automatic else "person",
+        decided_by=decided_by,
+        prediction_id=prediction_id,
+        blind=bool(prediction and prediction.withheld),
+        propensity=prediction.propensity if prediction and prediction.withheld else None,
+    )
+    if problem := ledger.problem_with(decision):
+        raise InvalidInputError("the mapping was not recorded", (FieldProblem((problem[0],), problem[1]),))
+    if standing is not None and standing.target_code is not None:
+        _refuse_contradiction(decision, standing, automatic=automatic)
+        if standing.target_code == target_code and (automatic or standing.method in PERSON):
+            return answer_of(standing)
+    decided = Decided(new_decision_id(), clock.now(), decision)
+    _record(session, company_id, decided)
+    mapping = ledger.apply(decided, model_version=prediction.model_version if prediction else None)
+    if mapping is None:
+        raise ConflictError(f"{source_code!r} was decided at a later moment than now; check the clocks")
+    _tell(session, mapping)
+    return answer_of(mapping)
+
+
+def undo(session: Session, *, company_id: str, decision_id: str, decided_by: str) -> dict[str, Any]:
+    """Take a decision back and restore what stood before it.
+
+    Raises:
+        NotFoundError: the company has no such decision.
+        ConflictError: the item was decided again since, or the decision was undone already.
+    """
+    ledger = MappingLedger(session, company_id)
+    event = session.scalar(
+        select(Event).where(
+            Event.company_id == company_id, Event.event_id == decision_id, Event.kind == "mapping_decision"
+        )
+    )
+    if event is None:
+        raise NotFoundError(f"company {company_id!r} has no decision {decision_id!r}")
+    taken = MappingDecision.model_validate(event.payload)
+    item: Item = (taken.kind, taken.source_code, taken.system)
+    mapping = ledger.mappings[item]
+    if mapping.decision_id != decision_id:
+        raise ConflictError(
+            f"{taken.source_code!r} was decided again since (decision {mapping.decision_id!r} by "
+            f"{mapping.decided_by!r}); undo that one first, or correct the mapping"
+        )
+    before = _before(session, company_id, item, decision_id) or {}
+    undone = Decided(
+        new_decision_id(),
+        clock.now(),
+        MappingDecision(
+            kind=taken.kind,
+            system=taken.system,
+            source_code=taken.source_code,
+            action="undo",
+            target_code=before.get("target_code"),
+            previous_code=taken.target_code,
+            method=before.get("method") or "person",
+            decided_by=decided_by,
+        ),
+    )
+    _record(session, company_id, undone)
+    restored = ledger.apply(undone)
+    if restored is None:
+        raise ConflictError(f"{taken.source_code!r} was decided at a later moment than now; check the clocks")
+    _tell(session, restored)
+    return answer_of(restored)
+
+
+def record_decision_events(session: Session, events: Sequence[RecordedEvent]) -> None:
+    """Let posted ``mapping_decision`` events change the mappings they concern, oldest first.
+
+    Raises:
+        InvalidInputError: events name unknown items or accounts; every one is listed.
+    """
+    ledgers: dict[str, MappingLedger] = {}
+    problems: list[FieldProblem] = []
+    decided: list[tuple[MappingLedger, Decided]] = []
+    for recorded in sorted(events, key=lambda e: e.event.occurred_at):
+        company_id = recorded.event.company_id
+        ledger = ledgers.get(company_id) or ledgers.setdefault(company_id, MappingLedger(session, company_id))
+        decision = MappingDecision.model_validate(recorded.payload.model_dump())
+        if problem := ledger.problem_with(decision):
+            problems.append(FieldProblem(("events", recorded.index, "payload", problem[0]), problem[1]))
+        decided.append((ledger, Decided(recorded.event.event_id, recorded.event.occurred_at, decision)))
+    if problems:
+        raise InvalidInputError("events name unknown records; nothing was recorded", tuple(problems))
+    for ledger, one in decided:
+        ledger.apply(one)
+
+
+def record_imported(session: Session, imported: list[ImportedMapping]) -> MappingCounts:
+    """Record mappings that a file says are in force; they count as a person's, and nobody is told."""
+    inserted = updated = unchanged = 0
+    ledgers: dict[str, MappingLedger] = {}
+    for row in imported:
+        ledger = ledgers.get(row.company_id) or ledgers.setdefault(
+            row.company_id, MappingLedger(session, row.company_id)
+        )
+        standing = ledger.mappings.get((row.kind, row.source_code, row.system))
+        previous = standing.target_code if standing else None
+        if previous == row.target_code:
+            unchanged += 1
+            continue
+        inserted += previous is None
+        updated += previous is not None
+        decided = Decided(
+            new_decision_id(),
+            clock.now(),
+            MappingDecision(
+                kind=row.kind,
+                system=row.system,
+                source_code=row.source_code,
+                action="accept" if previous is None else "correct",
+                target_code=row.target_code,
+                previous_code=previous,
+                method="import",
+                decided_by="import",
+            ),
+        )
+        _record(session, row.company_id, decided)
+        ledger.apply(decided)
+    return MappingCounts(inserted=inserted, updated=updated, unchanged=unchanged)
+
+
+def reopen_refused(session: Session, command: OutboxCommand, reason: str) -> None:
+    """Re-open a mapping that the other side refused, unless it was decided again since."""
+    ledger = MappingLedger(session, command.company_id)
+    item: Item = (command.payload["kind"], command.payload["source_code"], command.payload["system"])
+    mapping = ledger.mappings.get(item)
+    if mapping is None or mapping.decision_id != command.payload["decision_id"]:
+        return
+    before = snapshot(mapping)
+    mapping.target_code = None
+    mapping.method = None
+    mapping.reopened_reason = f"refused by the other side: {reason}"
+    ledger.company.revision += 1
+    write_audit(
+        session,
+        company_id=command.company_id,
+        actor="outbox",
+        action="mapping.reopen",
+        subject_type="mapping",
+        subject_id=subject_of(item),
+        before=before,
+        after=snapshot(mapping),
+        grounds=Grounds(method="refused"),
+    )
+
+
+REFUSAL_HANDLERS = {COMMAND: reopen_refused}
+EVENT_HANDLERS: dict[str, EventHandler] = {"mapping_decision": record_decision_events}
+
+
+def answer_of(mapping: Mapping) -> dict[str, Any]:
+    """Return a mapping as the HTTP routes answer it."""
+    return {
+        "decision_id": mapping.decision_id,
+        "company_id": mapping.company_id,
+        "kind": mapping.kind,
+        "system": mapping.system,
+        "source_code": mapping.source_code,
+        "target_code": mapping.target_code,
+        "state": "review" if mapping.target_code is None else "mapped",
+        "method": mapping.method,
+        "decided_by": mapping.decided_by,
+        "decided_at": mapping.decided_at.isoformat(),
+    }
+
+
+def _suggested(prediction: Prediction | None) -> tuple[str | None, float | None]:
+    if prediction is None or not prediction.output.get("suggestions"):
+        return None, None
+    first = prediction.output["suggestions"][0]
+    return first["target_code"], first["confidence"]
+
+
+def _refuse_contradiction(decision: MappingDecision, standing: Mapping, *, automatic: bool) -> None:
+    if standing.target_code == decision.target_code:
+        return
+    if automatic and standing.method in PERSON:
+        raise ConflictError(
+            f"{decision.source_code!r} was mapped to {standing.target_code!r} by {standing.decided_by!r}; "
+            "an automatic decision never overrides a person"
+        )
+    if decision.action == "accept":
+        raise ConflictError(
+            f"{decision.source_code!r} is mapped to {standing.target_code!r} already; use /v1/mappings/correct to "
+            "change it"
+        )
+
+
+def _record(session: Session, company_id: str, decided: Decided) -> None:
+    event = EventIn(
+        event_id=decided.decision_id,
+        kind="mapping_decision",
+        company_id=company_id,
+        occurred_at=decided.at,
+        payload=decided.decision.model_dump(mode="json"),
+    )
+    record_events(session, [event], handlers={})
+
+
+def _tell(session: Session, mapping: Mapping) -> None:
+    enqueue(
+        session,
+        company_id=mapping.company_id,
+        record_key=f"mapping/{subject_of((mapping.kind, mapping.source_code, mapping.system))}",
+        command=COMMAND,
+        payload=answer_of(mapping),
+        idempotency_key=mapping.decision_id,
+    )
+
+
+def _before(session: Session, company_id: str, item: Item, decision_id: str) -> dict[str, Any] | None:
+    entries = session.scalars(
+        select(AuditEntry)
+        .where(
+            AuditEntry.company_id == company_id,
+            AuditEntry.subject_type == "mapping",
+            AuditEntry.subject_id == subject_of(item),
+        )
+        .order_by(AuditEntry.id.desc())
+    )
+    for entry in entries:
+        if entry.after is not None and entry.after["decision_id"] == decision_id:
+            return entry.before
+    return None
+

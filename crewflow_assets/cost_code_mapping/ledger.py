@@ -1,0 +1,148 @@
+"""The mappings of one company as a ledger: decisions are checked against it and change it, one by one.
+
+The company's row is locked for the transaction, so that two people at once cannot decide the same item twice.
+"""
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from difflib import get_close_matches
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from crewflow_assets.errors import NotFoundError
+from crewflow_assets.ingest.event_kinds import MappingDecision
+from crewflow_assets.store.audit import Grounds, write_audit
+from crewflow_assets.store.tables import Account, Company, Mapping, SourceItem
+
+Item = tuple[str, str, str]  # kind, source code, system
+
+
+def new_decision_id() -> str:
+    """Return a fresh id for a decision."""
+    return f"d-{secrets.token_hex(12)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision with the event id under which it is recorded and the moment at which it was taken."""
+
+    decision_id: str
+    at: datetime
+    decision: MappingDecision
+
+
+def snapshot(mapping: Mapping | None) -> dict[str, Any] | None:
+    """Return what the audit log keeps of a mapping, enough to restore it."""
+    if mapping is None:
+        return None
+    return {
+        "target_code": mapping.target_code,
+        "method": mapping.method,
+        "decision_id": mapping.decision_id,
+        "decided_by": mapping.decided_by,
+        "decided_at": mapping.decided_at.isoformat(),
+        "reopened_reason": mapping.reopened_reason,
+    }
+
+
+def subject_of(item: Item) -> str:
+    """Return the audit log's and the outbox's name of an item's mapping."""
+    kind, source_code, system = item
+    return f"{system}/{kind}/{source_code}"
+
+
+class MappingLedger:
+    """The items, accounts and mappings of one company within a transaction."""
+
+    def __init__(self, session: Session, company_id: str) -> None:
+        company = session.get(Company, company_id, with_for_update=True)
+        if company is None:
+            raise NotFoundError(f"company {company_id!r} is unknown; import its chart and cost codes first")
+        self.session = session
+        self.company = company
+        self.items = {
+            (kind, code)
+            for kind, code in session.execute(
+                select(SourceItem.kind, SourceItem.code).where(SourceItem.company_id == company_id)
+            )
+        }
+        self.accounts = {
+            (system, code): name
+            for system, code, name in session.execute(
+                select(Account.system, Account.code, Account.name).where(Account.company_id == company_id)
+            )
+        }
+        self.mappings: dict[Item, Mapping] = {
+            (m.kind, m.source_code, m.system): m
+            for m in session.scalars(select(Mapping).where(Mapping.company_id == company_id))
+        }
+
+    def problem_with(self, decision: MappingDecision) -> tuple[str, str] | None:
+        """Return the field that names something unknown, and what to do about it; None if all is known."""
+        if (decision.kind, decision.source_code) not in self.items:
+            known = (code for kind, code in self.items if kind == decision.kind)
+            noun = decision.kind.replace("_", " ")
+            return "source_code", (
+                f"company {self.company.id!r} has no {noun} {decision.source_code!r}"
+                f"{nearest(decision.source_code, known)}; import it first"
+            )
+        if decision.target_code is not None and (decision.system, decision.target_code) not in self.accounts:
+            known = (code for system, code in self.accounts if system == decision.system)
+            return "target_code", (
+                f"the {decision.system} chart of company {self.company.id!r} has no account "
+                f"{decision.target_code!r}{nearest(decision.target_code, known)}; import the chart first"
+            )
+        return None
+
+    def apply(self, decided: Decided, *, model_version: str | None = None) -> Mapping | None:
+        """Let the decision stand unless the item was decided later; write its audit row.
+
+        Returns:
+            The mapping as it now is, or None when a later decision stands and this one is only history.
+        """
+        decision = decided.decision
+        item: Item = (decision.kind, decision.source_code, decision.system)
+        mapping = self.mappings.get(item)
+        if mapping is not None and mapping.decided_at > decided.at:
+            return None
+        before = snapshot(mapping)
+        if mapping is None:
+            mapping = Mapping(
+                company_id=self.company.id, kind=item[0], source_code=item[1], system=item[2], reopened_reason=None
+            )
+            self.session.add(mapping)
+            self.mappings[item] = mapping
+        mapping.target_code = decision.target_code
+        mapping.method = decision.method if decision.target_code is not None else None
+        mapping.decision_id = decided.decision_id
+        mapping.decided_by = decision.decided_by
+        mapping.decided_at = decided.at
+        mapping.reopened_reason = None
+        self.company.revision += 1
+        write_audit(
+            self.session,
+            company_id=self.company.id,
+            actor=decision.decided_by,
+            action=f"mapping.{decision.action}",
+            subject_type="mapping",
+            subject_id=subject_of(item),
+            before=before,
+            after=snapshot(mapping),
+            grounds=Grounds(
+                method=decision.method,
+                confidence=decision.confidence,
+                model_version=model_version,
+                prediction_id=decision.prediction_id,
+            ),
+        )
+        return mapping
+
+
+def nearest(wanted: str, known: Iterable[str]) -> str:
+    """Return ", nearest is 'X'" when something known is spelt alike, else nothing."""
+    close = get_close_matches(wanted, list(known), n=1, cutoff=0.6)
+    return f", nearest is {close[0]!r}" if close else ""

@@ -1,0 +1,49 @@
+"""The spec of cost-code mapping."""
+
+from crewflow_assets.cost_code_mapping.contract import MappingRequest, MappingResponse
+from crewflow_assets.spec import Expectation, Gate, ModelCode, ModelSpec
+
+
+def _code() -> ModelCode:
+    from crewflow_assets.cost_code_mapping.lifecycle import CostCodeMapping  # loads pandas and sklearn
+
+    return CostCodeMapping()
+
+
+COST_CODE_MAPPING = ModelSpec(
+    name="cost_code_mapping",
+    question="Which account of the customer's chart does this cost code, or project, belong to?",
+    code=_code,
+    request_type=MappingRequest,
+    response_type=MappingResponse,
+    example={
+        "crewflow_cost_code": "ELEC-105",
+        "cost_code_name": "Rough Electrical",
+        "company_industry": "electrical",
+        "target_system": "quickbooks",
+        "target_accounts": [
+            {"code": "50100", "name": "Electrical Labor", "type": "Cost of Goods Sold"},
+            {"code": "50200", "name": "Electrical Materials", "type": "Cost of Goods Sold"},
+            {"code": "50300", "name": "Subcontractors", "type": "Cost of Goods Sold"},
+            {"code": "61000", "name": "Office Supplies", "type": "Expense"},
+        ],
+    },
+    event_kinds=("mapping_decision",),
+    expectations=(
+        Expectation("ExpectTableRowCountToBeBetween", {"min_value": 500}),
+        Expectation("ExpectColumnValuesToNotBeNull", {"column": "company_id"}),
+        Expectation("ExpectColumnValuesToNotBeNull", {"column": "candidate"}),
+        Expectation("ExpectColumnValuesToBeInSet", {"column": "label", "value_set": [0, 1]}),
+        Expectation("ExpectColumnValuesToBeInSet", {"column": "fold", "value_set": ["train", "calibration", "test"]}),
+        Expectation("ExpectColumnValuesToBeBetween", {"column": "name_similarity", "min_value": 0, "max_value": 1.001}),
+        Expectation("ExpectColumnValuesToBeBetween", {"column": "n_history", "min_value": 0}),
+    ),
+    gates=(
+        Gate("top1_gain", "low", ">", 0.0),
+        Gate("ece", "value", "<=", 0.05),
+        Gate("auto_map_right", "low", ">=", 0.93, or_none=True),
+    ),
+    headline=("top1", "top5", "ece", "auto_map_coverage", "auto_map_right"),
+    tolerance=0.01,
+    retrain_cron="0 3 * * 0",
+)

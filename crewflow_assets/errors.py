@@ -1,0 +1,38 @@
+"""What can be wrong with a request, whoever makes it: a file, an HTTP call, a command.
+
+The command line prints these, and the services answer them as problem+json; anything else is a bug.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class FieldProblem:
+    """One thing that is wrong: where (a field's path, or a row), and what, with its value and the remedy."""
+
+    loc: tuple[str | int, ...]
+    msg: str
+
+
+class CrewflowError(Exception):
+    """A request that cannot be carried out; its text names the thing, the value and the remedy."""
+
+
+class InvalidInputError(CrewflowError):
+    """The input is wrong in the listed places; nothing was written."""
+
+    def __init__(self, detail: str, problems: tuple[FieldProblem, ...] = ()) -> None:
+        super().__init__(detail)
+        self.problems = problems
+
+
+class NotFoundError(CrewflowError):
+    """The company, record, model or version does not exist."""
+
+
+class ConflictError(CrewflowError):
+    """The request contradicts what was decided already."""
+
+
+class NotReadyError(CrewflowError):
+    """Something that the request needs is missing in this installation, such as a registered model."""

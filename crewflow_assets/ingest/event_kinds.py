@@ -1,0 +1,130 @@
+"""The kinds of events that come in, and what each carries."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, Field
+
+from crewflow_assets.contract import Contract, Identifier, Name, Probability, System, Text
+
+Side = Literal["crewflow", "external"]
+Milliseconds = Annotated[float, Field(ge=0, le=1e9)]
+Count = Annotated[int, Field(ge=0, le=10**9)]
+
+
+class MappingDecision(Contract):
+    """Someone, or something, mapped an item to an account, or took a mapping back (``undo``)."""
+
+    kind: Literal["cost_code", "project"] = "cost_code"
+    system: System
+    source_code: Identifier
+    action: Literal["accept", "correct", "undo"]
+    target_code: Name | None
+    suggested_code: Name | None = None
+    previous_code: Name | None = None
+    confidence: Probability | None = None
+    method: Literal["person", "memory", "model", "import"] = "person"
+    decided_by: Name
+    prediction_id: Identifier | None = None
+    blind: bool = False
+    propensity: Probability | None = None
+
+
+class SyncAttempt(Contract):
+    """One attempt to sync an integration, with its outcome."""
+
+    integration_id: Identifier
+    system: System
+    ok: bool
+    latency_ms: Milliseconds | None = None
+    status_code: Annotated[int, Field(ge=0, le=999)] | None = None
+    error_class: Identifier | None = None
+    error_message: Text | None = None
+    calls: Count = 1
+    calls_left: Count | None = None
+    records_failed: Count = 0
+
+
+class ApiStatus(Contract):
+    """What a system's status page said."""
+
+    system: System
+    status: Literal["operational", "degraded", "partial_outage", "major_outage", "maintenance"]
+
+
+class RecordVersion(Contract):
+    """A version of a record on one side of an integration."""
+
+    record_type: Identifier
+    record_id: Identifier
+    side: Side
+    version: Identifier
+    changed_by: Name | None = None
+    values: dict[str, Any]
+
+
+class RetryOutcome(Contract):
+    """What came of retrying a failed call."""
+
+    integration_id: Identifier
+    system: System
+    error_class: Identifier
+    error_message: Text | None = None
+    attempt: Annotated[int, Field(ge=1, le=1000)]
+    delay_seconds: Annotated[float, Field(ge=0, le=10**8)]
+    ok: bool
+    propensity: Probability | None = None
+
+
+class ConflictDecision(Contract):
+    """What a person decided about two values that contradict each other."""
+
+    conflict_id: Identifier
+    conflict_type: Identifier
+    resolution: Literal["use_crewflow", "use_external", "manual"]
+    decided_by: Name
+    blind: bool = False
+
+
+class PredictionOutcome(Contract):
+    """What became of a prediction."""
+
+    prediction_id: Identifier
+    outcome: Identifier
+    value: float | None = None
+
+
+PAYLOADS: dict[str, type[Contract]] = {
+    "mapping_decision": MappingDecision,
+    "sync_attempt": SyncAttempt,
+    "api_status": ApiStatus,
+    "record_version": RecordVersion,
+    "retry_outcome": RetryOutcome,
+    "conflict_decision": ConflictDecision,
+    "prediction_outcome": PredictionOutcome,
+}
+
+EventKind = Literal[
+    "mapping_decision",
+    "sync_attempt",
+    "api_status",
+    "record_version",
+    "retry_outcome",
+    "conflict_decision",
+    "prediction_outcome",
+]
+
+
+class EventIn(Contract):
+    """One event as it is posted. ``event_id`` is the sender's and makes a repetition harmless."""
+
+    event_id: Annotated[str, Field(min_length=1, max_length=200)]
+    kind: EventKind
+    company_id: Identifier
+    occurred_at: AwareDatetime
+    payload: dict[str, Any]
+
+    @property
+    def moment(self) -> datetime:
+        """When it happened."""
+        return self.occurred_at

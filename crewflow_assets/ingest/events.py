@@ -1,0 +1,144 @@
+"""Events that come in: validated whole, recorded once, handed to the models they concern, in one transaction."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from crewflow_assets import clock
+from crewflow_assets.contract import Contract
+from crewflow_assets.errors import ConflictError, FieldProblem, InvalidInputError
+from crewflow_assets.ingest.event_kinds import PAYLOADS, EventIn
+from crewflow_assets.store.tables import Company, Event
+
+IDS_PER_QUERY = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedEvent:
+    """An event that was new, with its typed payload and its place in the batch."""
+
+    index: int
+    event: EventIn
+    payload: Contract
+
+
+EventHandler = Callable[[Session, Sequence[RecordedEvent]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class EventCounts:
+    """How many events of a batch were new, and how many had been recorded before."""
+
+    recorded: int
+    repeated: int
+
+
+def record_events(session: Session, events: Sequence[EventIn], *, handlers: Mapping[str, EventHandler]) -> EventCounts:
+    """Record a batch of events and let the handlers of their kinds act on the new ones.
+
+    Raises:
+        InvalidInputError: a payload is wrong, or a company or record is unknown; every bad event is named.
+        ConflictError: an event id was used before for another event.
+    """
+    typed = _typed(events)
+    _known_companies(session, events)
+    stored = _stored(session, events)
+    seen: dict[tuple[str, str], EventIn] = {}
+    fresh: list[RecordedEvent] = []
+    for index, (event, payload) in enumerate(zip(events, typed, strict=True)):
+        key = (event.company_id, event.event_id)
+        if key in stored or key in seen:
+            same = _content(event) == (stored[key] if key in stored else _content(seen[key]))
+            if not same:
+                raise ConflictError(
+                    f"events[{index}]: event_id {event.event_id!r} was used for another event of company "
+                    f"{event.company_id!r}; give each event an id of its own"
+                )
+            continue
+        seen[key] = event
+        fresh.append(RecordedEvent(index, event, payload))
+    if fresh:
+        received_at = clock.now()
+        session.execute(
+            insert(Event),
+            [
+                {
+                    "event_id": e.event.event_id,
+                    "kind": e.event.kind,
+                    "company_id": e.event.company_id,
+                    "occurred_at": e.event.occurred_at,
+                    "received_at": received_at,
+                    "payload": e.payload.model_dump(mode="json"),
+                }
+                for e in fresh
+            ],
+        )
+    by_kind: dict[str, list[RecordedEvent]] = defaultdict(list)
+    for recorded in fresh:
+        by_kind[recorded.event.kind].append(recorded)
+    for kind, members in by_kind.items():
+        if kind in handlers:
+            handlers[kind](session, members)
+    return EventCounts(recorded=len(fresh), repeated=len(events) - len(fresh))
+
+
+def _typed(events: Sequence[EventIn]) -> list[Contract]:
+    payloads: list[Contract] = []
+    problems: list[FieldProblem] = []
+    now = clock.now()
+    for index, event in enumerate(events):
+        if event.occurred_at > now:
+            problems.append(
+                FieldProblem(
+                    ("events", index, "occurred_at"),
+                    f"{event.occurred_at.isoformat()} lies in the future; send the moment at which it happened, with "
+                    "its UTC offset",
+                )
+            )
+        try:
+            payloads.append(PAYLOADS[event.kind].model_validate(event.payload))
+        except ValidationError as error:
+            problems += [
+                FieldProblem(("events", index, "payload", *found["loc"]), found["msg"]) for found in error.errors()
+            ]
+    if problems:
+        bad = len({problem.loc[1] for problem in problems})
+        raise InvalidInputError(f"{bad} of {len(events)} events are wrong; nothing was recorded", tuple(problems))
+    return payloads
+
+
+def _known_companies(session: Session, events: Sequence[EventIn]) -> None:
+    named = {event.company_id for event in events}
+    known = set(session.scalars(select(Company.id).where(Company.id.in_(named))))
+    problems = tuple(
+        FieldProblem(
+            ("events", index, "company_id"),
+            f"company {event.company_id!r} is unknown; import its chart or cost codes first",
+        )
+        for index, event in enumerate(events)
+        if event.company_id not in known
+    )
+    if problems:
+        raise InvalidInputError("events name unknown companies; nothing was recorded", problems)
+
+
+def _content(event: EventIn) -> tuple[object, ...]:
+    payload = PAYLOADS[event.kind].model_validate(event.payload).model_dump(mode="json")
+    return (event.kind, event.occurred_at, payload)
+
+
+def _stored(session: Session, events: Sequence[EventIn]) -> dict[tuple[str, str], tuple[object, ...]]:
+    ids = sorted({event.event_id for event in events})
+    found: dict[tuple[str, str], tuple[object, ...]] = {}
+    for start in range(0, len(ids), IDS_PER_QUERY):
+        rows = session.execute(
+            select(Event.company_id, Event.event_id, Event.kind, Event.occurred_at, Event.payload).where(
+                Event.event_id.in_(ids[start : start + IDS_PER_QUERY])
+            )
+        )
+        found |= {(company, event_id): (kind, at, payload) for company, event_id, kind, at, payload in rows}
+    return found

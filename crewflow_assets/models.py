@@ -1,0 +1,19 @@
+"""All models of the platform: a new model is a new folder and one line here."""
+
+from crewflow_assets.cost_code_mapping.model_spec import COST_CODE_MAPPING
+from crewflow_assets.errors import NotFoundError
+from crewflow_assets.spec import ModelSpec
+
+MODEL_SPECS: tuple[ModelSpec, ...] = (COST_CODE_MAPPING,)
+
+
+def spec_named(name: str) -> ModelSpec:
+    """Return the spec of a model.
+
+    Raises:
+        NotFoundError: there is no such model.
+    """
+    for spec in MODEL_SPECS:
+        if spec.name == name:
+            return spec
+    raise NotFoundError(f"no model {name!r}; there are {', '.join(s.name for s in MODEL_SPECS)}")

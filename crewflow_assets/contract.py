@@ -49,6 +49,4 @@ class PredictionResponse(Contract):
 
 def example_of(model: type[BaseModel]) -> dict[str, Any]:
     """Build one example object from the fields' first examples; fields without one are left out."""
-    return {
-        name: field.examples[0] for name, field in model.model_fields.items() if field.examples is not None
-    }
+    return {name: field.examples[0] for name, field in model.model_fields.items() if field.examples is not None}

@@ -289,4 +289,3 @@ def _before(session: Session, company_id: str, item: Item, decision_id: str) -> 
         if entry.after is not None and entry.after["decision_id"] == decision_id:
             return entry.before
     return None
-

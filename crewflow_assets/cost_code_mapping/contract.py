@@ -37,14 +37,12 @@ class MappingRequest(PredictionRequest):
     crewflow_cost_code: Identifier = Field(examples=["ELEC-105"])
     cost_code_name: Name = Field(examples=["Rough Electrical"])
     cost_code_description: Text | None = None
-    cost_code_group: Text | None = Field(
-        None, description="The heading under which the code stands in its list."
-    )
+    cost_code_group: Text | None = Field(None, description="The heading under which the code stands in its list.")
     crewflow_project_type: Text | None = Field(None, examples=["commercial"])
     company_industry: Name = Field(examples=["electrical"])
     target_system: System
-    target_accounts: Annotated[list[TargetAccount], Field(min_length=1, max_length=MOST_ACCOUNTS)] | None = (
-        Field(None, description="The candidates; without them, the company's stored chart of that system.")
+    target_accounts: Annotated[list[TargetAccount], Field(min_length=1, max_length=MOST_ACCOUNTS)] | None = Field(
+        None, description="The candidates; without them, the company's stored chart of that system."
     )
     top_k: Annotated[int, Field(ge=1, le=50)] = 5
 
@@ -56,9 +54,7 @@ class Suggestion(Contract):
     target_name: str = Field(examples=["Electrical Labor"])
     confidence: Probability = Field(examples=[0.95])
     reason: str = Field(examples=["Similar to 12 other electrical codes you mapped to 50100"])
-    auto_map: bool = Field(
-        description="True where the confidence keeps automatic mappings at least 95 % right."
-    )
+    auto_map: bool = Field(description="True where the confidence keeps automatic mappings at least 95 % right.")
 
 
 class MappingResponse(PredictionResponse):

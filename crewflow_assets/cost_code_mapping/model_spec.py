@@ -1,13 +1,34 @@
 """The spec of cost-code mapping."""
 
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
 from crewflow_assets.cost_code_mapping.contract import MappingRequest, MappingResponse
-from crewflow_assets.spec import Expectation, Gate, ModelCode, ModelSpec
+from crewflow_assets.spec import EventTrigger, Expectation, Gate, ModelCode, ModelSpec
+from crewflow_assets.store.tables import Event
 
 
 def _code() -> ModelCode:
     from crewflow_assets.cost_code_mapping.lifecycle import CostCodeMapping  # loads pandas and sklearn
 
     return CostCodeMapping()
+
+
+def corrections_since(session: Session, since: datetime) -> Mapping[str, int]:
+    """Count the corrections that people made from a moment on, by company."""
+    counted = (
+        select(Event.company_id, func.count())
+        .where(
+            Event.kind == "mapping_decision",
+            Event.occurred_at >= since,
+            Event.payload["action"].as_string() == "correct",
+        )
+        .group_by(Event.company_id)
+    )
+    return dict(session.execute(counted).tuples().all())
 
 
 COST_CODE_MAPPING = ModelSpec(
@@ -35,7 +56,9 @@ COST_CODE_MAPPING = ModelSpec(
         Expectation("ExpectColumnValuesToNotBeNull", {"column": "candidate"}),
         Expectation("ExpectColumnValuesToBeInSet", {"column": "label", "value_set": [0, 1]}),
         Expectation("ExpectColumnValuesToBeInSet", {"column": "fold", "value_set": ["train", "calibration", "test"]}),
-        Expectation("ExpectColumnValuesToBeBetween", {"column": "name_similarity", "min_value": 0, "max_value": 1.001}),
+        Expectation(
+            "ExpectColumnValuesToBeBetween", {"column": "name_similarity", "min_value": 0, "max_value": 1.01}
+        ),
         Expectation("ExpectColumnValuesToBeBetween", {"column": "n_history", "min_value": 0}),
     ),
     gates=(
@@ -46,4 +69,5 @@ COST_CODE_MAPPING = ModelSpec(
     headline=("top1", "top5", "ece", "auto_map_coverage", "auto_map_right"),
     tolerance=0.01,
     retrain_cron="0 3 * * 0",
+    triggers=(EventTrigger("corrections", corrections_since, more_than=20, window_days=30),),
 )

@@ -37,7 +37,9 @@ class EventCounts:
     repeated: int
 
 
-def record_events(session: Session, events: Sequence[EventIn], *, handlers: Mapping[str, EventHandler]) -> EventCounts:
+def record_events(
+    session: Session, events: Sequence[EventIn], *, handlers: Mapping[str, EventHandler]
+) -> EventCounts:
     """Record a batch of events and let the handlers of their kinds act on the new ones.
 
     Raises:

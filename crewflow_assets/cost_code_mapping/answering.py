@@ -1,0 +1,171 @@
+"""Answering a mapping request: precedence, ranking, confidence, the reason, and what may be automatic."""
+
+from collections import Counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crewflow_assets.cost_code_mapping.context import CompanyContext, chart_of, company_context
+from crewflow_assets.cost_code_mapping.contract import MappingRequest, Method
+from crewflow_assets.cost_code_mapping.features import (
+    COLUMN,
+    FEATURES,
+    Chart,
+    Floats,
+    History,
+    Source,
+    Target,
+    candidate_features,
+)
+from crewflow_assets.cost_code_mapping.model import MappingPredictor, Ranking
+from crewflow_assets.cost_code_mapping.text import code_prefix, cost_type, normalised, words
+from crewflow_assets.errors import FieldProblem, InvalidInputError
+from crewflow_assets.evaluation.splits import uniform
+from crewflow_assets.settings import get_settings
+from crewflow_assets.spec import Answer
+
+OWN_HISTORY = frozenset(
+    name for name in FEATURES if "share" in name or name in ("used_before", "nearest", "neighbours", "memory")
+)
+WORDS = frozenset(("name_similarity", "context_similarity", "source_covered", "target_covered", "code_match"))
+
+
+def answer(predictor: MappingPredictor, request: MappingRequest) -> Answer:
+    """Answer one request.
+
+    Raises:
+        InvalidInputError: there are no candidates: neither in the request nor stored for the company.
+    """
+    context = company_context(request.company_id, request.target_system)
+    chart = _chart(request, context)
+    source = Source(
+        kind=request.kind,
+        code=request.crewflow_cost_code,
+        name=request.cost_code_name,
+        description=request.cost_code_description,
+        group=request.cost_code_group or context.groups.get((request.kind, request.crewflow_cost_code)),
+        project_type=request.crewflow_project_type,
+        industry=request.company_industry,
+    )
+    history = context.history_without(source.kind, source.code, chart)
+    features = candidate_features(source, chart, history)
+    ranking = predictor.rank(features, len(history))
+    order, confidences = ranking.order, _confidences(ranking)
+    method: Method = "memory" if features[ranking.order[0], COLUMN["memory"]] >= 1 else "model"
+    decided = context.standing.get((source.kind, source.code))
+    withheld = False
+    if decided is not None and decided.target_code in chart.position and decided.method != "model":
+        first = chart.position[decided.target_code]
+        order = np.r_[first, order[order != first]]
+        confidences[first] = predictor.person_stands
+        method, automatic = "person", True
+    else:
+        decided = None
+        automatic = predictor.threshold is not None and ranking.confidence >= predictor.threshold
+        withheld = automatic and _withheld(request)
+        automatic = automatic and not withheld
+        method = method if automatic else "ask"
+    suggestions = [
+        {
+            "target_code": chart.targets[j].code,
+            "target_name": chart.targets[j].name,
+            "confidence": round(float(confidences[j]), 4),
+            "reason": (
+                f"Mapped to {chart.targets[j].code} by {decided.decided_by}"
+                if decided is not None and rank == 0
+                else reason(predictor, source, chart, history, features, int(j))
+            ),
+            "auto_map": automatic and rank == 0,
+        }
+        for rank, j in enumerate(order[: request.top_k])
+    ]
+    share = get_settings().withheld_share
+    return Answer({"suggestions": suggestions, "method": method, "withheld": withheld}, withheld, share)
+
+
+def _chart(request: MappingRequest, context: CompanyContext) -> Chart:
+    if request.target_accounts is not None:
+        codes = Counter(account.code for account in request.target_accounts)
+        code, times = codes.most_common(1)[0]
+        if times > 1:
+            raise InvalidInputError(
+                "the candidates are ambiguous",
+                (FieldProblem(("target_accounts",), f"account code {code!r} occurs {times} times; send each once"),),
+            )
+        return chart_of(tuple(Target(a.code, a.name, a.type, a.parent) for a in request.target_accounts))
+    if context.chart is None:
+        raise InvalidInputError(
+            "there are no candidates to choose from",
+            (
+                FieldProblem(
+                    ("target_accounts",),
+                    f"missing, and no {request.target_system} chart is stored for company {request.company_id!r}; "
+                    "send the accounts, or import the chart with `crewflow import accounts`",
+                ),
+            ),
+        )
+    return context.chart
+
+
+def _confidences(ranking: Ranking) -> Floats:
+    """Return each candidate's probability of being right: the first's is calibrated, the others share the rest."""
+    first = ranking.order[0]
+    rest = max(1 - float(ranking.probabilities[first]), 1e-12)
+    others = ranking.probabilities / rest * (1 - ranking.confidence)
+    confidences = np.minimum(others, ranking.confidence)
+    confidences[first] = ranking.confidence
+    return np.asarray(confidences, np.float32)
+
+
+def _withheld(request: MappingRequest) -> bool:
+    """Draw, once and for ever for each item, whether its automatic mapping goes blind to a person instead."""
+    company = request.company_id or ""
+    place = uniform("withheld", company, request.target_system, request.kind, request.crewflow_cost_code)
+    return place < get_settings().withheld_share
+
+
+def reason(
+    predictor: MappingPredictor, source: Source, chart: Chart, history: History, features: Floats, candidate: int
+) -> str:
+    """Say why this account, from the evidence that moved its score most above the average candidate's."""
+    target = chart.targets[candidate]
+    moved = (features[candidate] - features.mean(axis=0)) * predictor.weights
+    by_history = sum(moved[COLUMN[name]] for name in OWN_HISTORY)
+    by_words = sum(moved[COLUMN[name]] for name in WORDS)
+    by_type = moved[COLUMN["cost_type_match"]] + moved[COLUMN["cost_type_clash"]]
+    if by_history >= max(by_words, by_type) and (said := _history_reason(source, target, history, candidate)):
+        return said
+    shared = sorted(set(words(source.name)) & set(words(target.context)), key=words(source.name).index)
+    if shared and by_words >= by_type:
+        return f"“{' '.join(shared)}” stands in the account's name"
+    own_type = cost_type(source.name, source.code)
+    if own_type is not None and own_type == chart.cost_types[candidate]:
+        return f"A {own_type} code, and an account for {own_type}"
+    if shared:
+        return f"“{' '.join(shared)}” stands in the account's name"
+    if features[candidate, COLUMN["name_similarity"]] > 0.2:
+        return "Spelt much like the account's name"
+    return f"No strong evidence; the best of {len(chart)} accounts"
+
+
+def _history_reason(source: Source, target: Target, history: History, candidate: int) -> str | None:
+    there: NDArray[np.bool_] = history.positions == candidate
+    if not there.any():
+        return None
+    memory = normalised(source.name)
+    same_name = sum(bool(t) and m == memory for t, m in zip(there, history.memories, strict=True))
+    if same_name:
+        return f"You mapped {_codes(same_name)} of the same name to {target.code}"
+    if source.group is not None:
+        in_group = sum(bool(t) and g == source.group for t, g in zip(there, history.groups, strict=True))
+        if in_group:
+            return f"Similar to {_codes(in_group)} under “{source.group}” you mapped to {target.code}"
+    prefix = code_prefix(source.code)
+    in_prefix = sum(bool(t) and p == prefix for t, p in zip(there, history.prefixes, strict=True))
+    if in_prefix:
+        return f"Similar to {_codes(in_prefix)} beginning with {prefix.upper()} you mapped to {target.code}"
+    return f"You mapped {_codes(int(there.sum()))} to {target.code}"
+
+
+def _codes(count: int) -> str:
+    return "1 other code" if count == 1 else f"{count} other codes"

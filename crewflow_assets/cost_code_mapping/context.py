@@ -1,0 +1,98 @@
+"""What a company has in the store, prepared for predictions and kept until the company's revision changes."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from sqlalchemy import select
+
+from crewflow_assets.cost_code_mapping.features import Chart, History, Source, Target
+from crewflow_assets.cost_code_mapping.table import source_of, target_of
+from crewflow_assets.settings import get_settings
+from crewflow_assets.store.database import reading
+from crewflow_assets.store.tables import Account, Company, Mapping, SourceItem
+
+KEPT_COMPANIES = 256
+KEPT_CHARTS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a mapped item stands, and who put it there."""
+
+    source: Source
+    target_code: str
+    method: str
+    decided_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class CompanyContext:
+    """A company's chart (None if none was imported) and its mapped items in one system, oldest first."""
+
+    chart: Chart | None
+    standing: dict[tuple[str, str], Standing]
+    groups: dict[tuple[str, str], str | None]
+    """The heading of every known item, mapped or not."""
+    _history: History
+
+    def history_without(self, kind: str, code: str, chart: Chart) -> History:
+        """Return the mapped items but the one asked about, with their accounts' places in the chart."""
+        rows = np.array([i for i, key in enumerate(self.standing) if key != (kind, code)], np.int64)
+        codes = [standing.target_code for standing in self.standing.values()]
+        positions = np.array([chart.position.get(codes[i], -1) for i in rows], np.int64)
+        return self._history.only(rows, positions)
+
+
+NO_CHART = Chart([])
+NOTHING_KNOWN = CompanyContext(None, {}, {}, History.of([], [], NO_CHART))
+
+
+def company_context(company_id: str | None, system: str) -> CompanyContext:
+    """Return what is known of a company as of now; an unknown company has nothing."""
+    if company_id is None:
+        return NOTHING_KNOWN
+    with reading() as session:
+        revision = session.scalar(select(Company.revision).where(Company.id == company_id))
+    if revision is None:
+        return NOTHING_KNOWN
+    return _context(get_settings().sqlalchemy_url, company_id, system, revision)
+
+
+@lru_cache(maxsize=KEPT_CHARTS)
+def chart_of(targets: tuple[Target, ...]) -> Chart:
+    """Return the chart prepared, kept for the next request that brings the same accounts."""
+    return Chart(targets)
+
+
+@lru_cache(maxsize=KEPT_COMPANIES)
+def _context(_url: str, company_id: str, system: str, _revision: int) -> CompanyContext:
+    with reading() as session:
+        industry = session.scalars(select(Company.industry).where(Company.id == company_id)).one()
+        accounts = session.scalars(
+            select(Account)
+            .where(Account.company_id == company_id, Account.system == system, Account.deactivated_at.is_(None))
+            .order_by(Account.id)
+        ).all()
+        items = session.scalars(select(SourceItem).where(SourceItem.company_id == company_id)).all()
+        mappings = session.scalars(
+            select(Mapping)
+            .where(Mapping.company_id == company_id, Mapping.system == system, Mapping.target_code.is_not(None))
+            .order_by(Mapping.decided_at, Mapping.id)
+        ).all()
+    by_key = {(item.kind, item.code): item for item in items}
+    standing = {
+        (m.kind, m.source_code): Standing(
+            source_of(by_key[m.kind, m.source_code], industry),
+            m.target_code or "",
+            m.method or "person",
+            m.decided_by,
+        )
+        for m in mappings
+        if (m.kind, m.source_code) in by_key
+    }
+    chart = Chart([target_of(account) for account in accounts]) if accounts else None
+    history = History.of(
+        [s.source for s in standing.values()], [s.target_code for s in standing.values()], chart or NO_CHART
+    )
+    return CompanyContext(chart, standing, {key: item.group_name for key, item in by_key.items()}, history)

@@ -1,0 +1,117 @@
+"""How names are read: trade abbreviations spelt out, cost types recognised, texts turned into vectors.
+
+Cost-code lists are written by hand and in a hurry ("ELEC R/I LBR"), charts less so ("Electrical Labor");
+both are brought to the same words before they are compared.
+"""
+
+import re
+import unicodedata
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from scipy import sparse
+
+CostType = Literal["labor", "material", "subcontract", "equipment", "overhead"]
+COST_TYPES: tuple[CostType, ...] = ("labor", "material", "subcontract", "equipment", "overhead")
+
+DIMENSIONS = 2**14
+
+ABBREVIATIONS = {
+    "acct": "accounting", "adj": "adjustment", "admin": "administration", "alum": "aluminum", "asph": "asphalt",
+    "bldg": "building", "bsmt": "basement", "carp": "carpentry", "clg": "ceiling", "clng": "ceiling",
+    "cmu": "concrete block", "cond": "conduit", "conc": "concrete", "const": "construction", "cont": "contingency",
+    "ctr": "counter", "demo": "demolition", "dir": "direct", "dist": "distribution", "dwl": "drywall",
+    "elec": "electrical", "elect": "electrical", "engr": "engineering", "eqp": "equipment", "eqpt": "equipment",
+    "equip": "equipment", "est": "estimating", "excav": "excavation", "exp": "expense", "ext": "exterior",
+    "fab": "fabrication", "fdn": "foundation", "fin": "finish", "fixt": "fixtures", "flr": "floor",
+    "fndn": "foundation", "frmg": "framing", "fp": "fire protection", "ftg": "footing", "furn": "furniture",
+    "gc": "general conditions", "gen": "general", "gyp": "gypsum", "gwb": "gypsum board", "gyb": "gypsum board",
+    "hdwe": "hardware", "hdwr": "hardware", "htg": "heating", "hvac": "heating ventilation air conditioning",
+    "ins": "insurance", "insul": "insulation", "int": "interior", "irrig": "irrigation", "lab": "labor",
+    "labour": "labor", "lbr": "labor", "ldscp": "landscape", "lndscp": "landscape", "mach": "machinery",
+    "maint": "maintenance", "mas": "masonry", "mat": "material", "matl": "material", "mats": "material",
+    "materials": "material", "mech": "mechanical", "mgmt": "management", "mgr": "manager", "misc": "miscellaneous",
+    "mob": "mobilization", "mtl": "material", "mtls": "material", "off": "office", "oh": "overhead",
+    "perm": "permit", "plbg": "plumbing", "plmb": "plumbing", "plumb": "plumbing", "pm": "project manager",
+    "pnl": "panel", "pnt": "paint", "prelim": "preliminary", "prof": "professional", "proj": "project",
+    "ptg": "painting", "reno": "renovation", "rep": "repair", "reqs": "requirements", "rfg": "roofing",
+    "ri": "rough in", "sht": "sheet", "stl": "steel", "struct": "structural", "sub": "subcontract",
+    "subcontractor": "subcontract", "subcontractors": "subcontract", "subcontracts": "subcontract",
+    "subs": "subcontract", "supt": "superintendent", "supv": "supervision", "svc": "service", "sys": "system",
+    "tele": "telephone", "temp": "temporary", "trans": "transport", "trav": "travel", "util": "utilities",
+    "veh": "vehicle", "wd": "wood", "whse": "warehouse", "wtr": "water",
+}  # fmt: skip
+
+CUES: dict[CostType, frozenset[str]] = {
+    "labor": frozenset("labor wages wage payroll crew supervision superintendent foreman hours burden".split()),
+    "material": frozenset("material supply supplies stock consumables purchases lumber fixtures".split()),
+    "subcontract": frozenset("subcontract subbed outside vendor contracted".split()),
+    "equipment": frozenset("equipment rental rentals machinery tools crane lift fuel truck vehicle".split()),
+    "overhead": frozenset("overhead office administration insurance permit permits bond fees general".split()),
+}
+SUFFIXES: dict[str, CostType] = {
+    "l": "labor", "m": "material", "s": "subcontract", "e": "equipment", "o": "overhead",
+}  # fmt: skip
+
+_WORD = re.compile(r"[a-z]+|[0-9]+")
+_SLASHED = re.compile(r"\b([a-z])/([a-z])\b")
+_SUFFIX = re.compile(r"(?:[-. _]|(?<=[0-9]))([a-z])$")
+
+
+@lru_cache(maxsize=200_000)
+def words(text: str) -> tuple[str, ...]:
+    """Return the words of a name, in lower case, without accents or plurals, abbreviations spelt out."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    plain = _SLASHED.sub(r"\1\2", plain)
+    found: list[str] = []
+    for word in _WORD.findall(plain):
+        expanded = ABBREVIATIONS.get(word) or ABBREVIATIONS.get(word.rstrip("s")) or word
+        found += [_singular(part) for part in expanded.split()]
+    return tuple(found)
+
+
+def _singular(word: str) -> str:
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
+
+
+def normalised(text: str) -> str:
+    """Return the words in alphabetical order: equal for names that differ in case, punctuation or word order."""
+    return " ".join(sorted(words(text)))
+
+
+@lru_cache(maxsize=200_000)
+def cost_type(name: str, code: str = "") -> CostType | None:
+    """Return the cost type that a name, or else the code's suffix letter ("16-100.L"), speaks of; None if unclear."""
+    present = set(words(name))
+    found = [kind for kind in COST_TYPES if present & CUES[kind]]
+    if found:
+        return found[0]
+    suffix = _SUFFIX.search(code.lower())
+    return SUFFIXES.get(suffix.group(1)) if suffix else None
+
+
+@lru_cache(maxsize=1)
+def _hashing() -> Any:
+    from sklearn.feature_extraction.text import HashingVectorizer  # seconds to import; only where texts are compared
+
+    return HashingVectorizer(
+        analyzer="char_wb", ngram_range=(2, 5), n_features=DIMENSIONS, alternate_sign=False, dtype=np.float32
+    )
+
+
+def vectors(texts: list[str]) -> sparse.csr_matrix:
+    """Return one unit-length row of character 2- to 5-gram counts for each text, shape (texts, 2**14)."""
+    return _hashing().transform([normalised(text) for text in texts])
+
+
+def code_prefix(code: str) -> str:
+    """Return what a code has in common with its neighbours: its letters, or its leading digits."""
+    letters = re.match(r"[A-Za-z]{2,}", code)
+    if letters:
+        return letters.group(0).lower()
+    parts = re.split(r"[-. _/]", code.strip())
+    if len(parts) > 1:
+        return parts[0].lower()
+    digits = re.match(r"[0-9]+", code)
+    return digits.group(0)[: max(1, len(digits.group(0)) - 2)] if digits else code[:2].lower()

@@ -1,0 +1,70 @@
+"""Whether a confidence means what it says, and how many decisions it can carry."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crewflow_assets.evaluation.intervals import cluster_mean
+
+Floats = NDArray[np.floating]
+
+TARGET_RIGHT = 0.95
+LOWEST_BOUND = 0.93
+FEWEST_DECISIONS = 30
+
+
+def expected_calibration_error(confidence: Floats, right: Floats, *, bins: int = 10) -> float:
+    """Return the mean distance between confidence and share right, equally filled bins (Nguyen & O'Connor 2015)."""
+    order = np.argsort(confidence, kind="stable")
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    return float(sum(len(p) * abs(confidence[p].mean() - right[p].mean()) for p in parts) / len(confidence))
+
+
+def reliability(confidence: Floats, right: Floats, *, bins: int = 10) -> tuple[Floats, Floats, NDArray[np.int64]]:
+    """Return mean confidence, share right and count of each equally filled bin."""
+    order = np.argsort(confidence, kind="stable")
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    return (
+        np.array([confidence[p].mean() for p in parts]),
+        np.array([right[p].mean() for p in parts]),
+        np.array([len(p) for p in parts]),
+    )
+
+
+def precision_by_coverage(confidence: Floats, right: Floats) -> tuple[Floats, Floats]:
+    """Return coverage and precision when the most confident rows are automatic, from the first row to all."""
+    order = np.argsort(-confidence, kind="stable")
+    count = np.arange(1, len(order) + 1)
+    return count / len(order), np.cumsum(right[order]) / count
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """The confidence from which decisions are automatic, or None when no threshold keeps the promise."""
+
+    value: float | None
+    coverage: float
+    right: float
+    low: float
+
+
+def automatic_threshold(confidence: Floats, right: Floats, clusters: NDArray[np.object_]) -> Threshold:
+    """Return the lowest threshold whose decisions are at least 95 % right with a lower 95 % bound of at least 93 %.
+
+    The bound is clustered. Candidates are the confidences themselves, thinned to 200.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    steps = np.unique(np.linspace(min(FEWEST_DECISIONS, len(order)), len(order), 200).astype(int))
+    best = Threshold(None, 0.0, float("nan"), float("nan"))
+    for count in steps:
+        if count < FEWEST_DECISIONS:
+            continue
+        limit = confidence[order[count - 1]]
+        chosen = confidence >= limit
+        if right[chosen].mean() < TARGET_RIGHT:
+            continue
+        interval = cluster_mean(right[chosen], clusters[chosen])
+        if interval.low >= LOWEST_BOUND:
+            best = Threshold(float(limit), float(chosen.mean()), interval.value, interval.low)
+    return best

@@ -1,0 +1,79 @@
+"""Plots that people judge models by, as PNG bytes: in one style, without a display."""
+
+from io import BytesIO
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from crewflow_assets.evaluation.calibration import precision_by_coverage, reliability
+
+Floats = NDArray[np.floating]
+
+OURS, BASELINE, GUIDE = "#1f6feb", "#8b949e", "#d0d7de"
+
+
+def _axes(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(6, 4.5), dpi=110)
+    axes = figure.subplots()
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color=GUIDE, linewidth=0.6)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = BytesIO()
+    figure.tight_layout()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def reliability_plot(confidence: Floats, right: Floats, *, title: str) -> bytes:
+    """Plot share right against confidence in ten equally filled bins, marker area by count."""
+    said, was, count = reliability(confidence, right)
+    figure, axes = _axes(title, "confidence", "share right")
+    axes.plot([0, 1], [0, 1], color=BASELINE, linestyle="--", linewidth=1, label="means what it says")
+    error = 1.96 * np.sqrt(np.maximum(was * (1 - was), 1e-4) / count)
+    axes.errorbar(said, was, yerr=error, color=OURS, fmt="o-", capsize=2, label="champion candidate")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.02)
+    axes.legend(frameon=False, loc="upper left")
+    return _png(figure)
+
+
+def precision_coverage_plot(
+    curves: dict[str, tuple[Floats, Floats]], *, title: str, target: float, chosen: tuple[float, float] | None
+) -> bytes:
+    """Plot precision against coverage for named (confidence, right) pairs; the first is ours.
+
+    ``chosen`` is the (coverage, precision) of the threshold in force.
+    """
+    figure, axes = _axes(title, "coverage (share made automatic)", "share right")
+    for place, (name, (confidence, right)) in enumerate(curves.items()):
+        coverage, precision = precision_by_coverage(confidence, right)
+        skip = max(1, len(coverage) // 50)
+        color = OURS if place == 0 else None
+        axes.plot(coverage[skip:], precision[skip:], label=name, color=color, linewidth=2 if place == 0 else 1.2)
+    axes.axhline(target, color=BASELINE, linestyle="--", linewidth=1)
+    axes.text(0.005, target + 0.004, f"target {target:.0%}", color=BASELINE, fontsize=8)
+    if chosen is not None:
+        axes.plot(*chosen, "o", color=OURS, markersize=8, label="threshold in force")
+    axes.set_xlim(0, 1)
+    axes.legend(frameon=False, fontsize=8)
+    return _png(figure)
+
+
+def bar_plot(values: dict[str, tuple[float, float, float]], *, title: str, xlabel: str) -> bytes:
+    """Plot named values with their intervals (value, low, high) as horizontal bars, the first on top."""
+    figure, axes = _axes(title, xlabel, "")
+    names = list(values)
+    middle = np.array([values[n][0] for n in names])
+    spread = np.array([[v - low, high - v] for v, low, high in values.values()]).T
+    axes.barh(names, middle, xerr=np.nan_to_num(np.maximum(spread, 0)), color=OURS, ecolor=BASELINE, capsize=2)
+    axes.invert_yaxis()
+    return _png(figure)

@@ -1,0 +1,167 @@
+"""Events by day in Parquet: written from the inbox, read through Ibis.
+
+A day is written whole, from all that the inbox holds of it, so writing it again picks up what came late.
+"""
+
+import json
+import shutil
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from crewflow_assets import clock
+from crewflow_assets.contract import Contract
+from crewflow_assets.errors import NotReadyError
+from crewflow_assets.ingest.event_kinds import PAYLOADS
+from crewflow_assets.settings import get_settings
+from crewflow_assets.store.tables import Event
+
+if TYPE_CHECKING:  # the code location loads without them
+    import ibis
+    import pyarrow as pa
+
+ROWS_PER_FETCH = 50_000
+COMMIT_MARGIN = timedelta(minutes=10)
+
+
+def folder_of(kind: str) -> Path:
+    """Return the folder of an event kind."""
+    return get_settings().root / "lake" / kind
+
+
+def event_schema(kind: str) -> "pa.Schema":
+    """Return the Parquet columns of an event kind: its keys and moments, then its payload's fields."""
+    import pyarrow as pa
+
+    moment = pa.timestamp("us", tz="UTC")  # microseconds: Spark refuses nanoseconds
+    keys = [("event_id", pa.string()), ("company_id", pa.string()), ("occurred_at", moment), ("received_at", moment)]
+    return pa.schema(keys + [(name, _arrow_type(f.annotation)) for name, f in PAYLOADS[kind].model_fields.items()])
+
+
+def _arrow_type(annotation: Any) -> "pa.DataType":
+    import pyarrow as pa
+
+    members = [member for member in get_args(annotation) if member is not type(None)]
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return pa.string()
+    if origin is dict or annotation is dict:
+        return pa.string()  # as JSON
+    if members:
+        return _arrow_type(members[0])
+    return {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}.get(annotation, pa.string())
+
+
+def write_day(session: Session, kind: str, day: date) -> int:
+    """Write one UTC day of an event kind to its Parquet file, in place of what was there.
+
+    Returns:
+        How many events the day has. A day without events has no file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    begin, end = _bounds(day)
+    query = (
+        select(Event)
+        .where(Event.kind == kind, Event.occurred_at >= begin, Event.occurred_at < end)
+        .order_by(Event.occurred_at, Event.id)
+        .execution_options(yield_per=ROWS_PER_FETCH)
+    )
+    folder = folder_of(kind) / f"day={day.isoformat()}"
+    schema = event_schema(kind)
+    count = 0
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    writer: pq.ParquetWriter | None = None
+    try:
+        for events in session.scalars(query).partitions():
+            if writer is None:
+                unfinished.mkdir(parents=True)
+                writer = pq.ParquetWriter(unfinished / "events.parquet", schema)
+            writer.write_table(pa.Table.from_pylist([_row(event) for event in events], schema=schema))
+            count += len(events)
+    finally:
+        if writer is not None:
+            writer.close()
+    shutil.rmtree(folder, ignore_errors=True)
+    if count:
+        unfinished.rename(folder)
+    return count
+
+
+def stale_days(session: Session, kind: str) -> dict[date, int]:
+    """Return the UTC days of which the lake lacks events, oldest first, with the inbox's number of events.
+
+    The inbox only grows, so equal numbers mean equal events. Days that were complete at the last look and got
+    nothing since are not counted again.
+    """
+    looked_at = clock.now()
+    mark = folder_of(kind) / "complete_until.txt"
+    day_of = func.date(Event.occurred_at)
+    touched = select(day_of).where(Event.kind == kind).distinct()
+    if mark.exists():
+        # an event may be committed some time after the moment at which it says to have been received
+        since = datetime.fromisoformat(mark.read_text()) - COMMIT_MARGIN
+        touched = touched.where(Event.received_at >= since)
+    stale: dict[date, int] = {}
+    for day in sorted(_as_date(value) for value in session.scalars(touched)):
+        begin, end = _bounds(day)
+        count = session.scalar(
+            select(func.count()).where(Event.kind == kind, Event.occurred_at >= begin, Event.occurred_at < end)
+        )
+        if count is not None and count != _rows_written(kind, day):
+            stale[day] = count
+    if not stale:
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.write_text(looked_at.isoformat())
+    return stale
+
+
+def _as_date(value: Any) -> date:
+    return value if isinstance(value, date) else date.fromisoformat(str(value))
+
+
+def _bounds(day: date) -> tuple[datetime, datetime]:
+    begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    return begin, begin + timedelta(days=1)
+
+
+def _rows_written(kind: str, day: date) -> int:
+    import pyarrow.parquet as pq
+
+    file = folder_of(kind) / f"day={day.isoformat()}" / "events.parquet"
+    return pq.read_metadata(file).num_rows if file.exists() else 0
+
+
+def _row(event: Event) -> dict[str, Any]:
+    payload: Contract = PAYLOADS[event.kind].model_validate(event.payload)
+    fields = payload.model_dump(mode="json")
+    return {
+        **{name: json.dumps(value) if isinstance(value, dict) else value for name, value in fields.items()},
+        "event_id": event.event_id,
+        "company_id": event.company_id,
+        "occurred_at": event.occurred_at,
+        "received_at": event.received_at,
+    }
+
+
+def read_events(kind: str, *, before: datetime) -> "ibis.Table":
+    """Return all events of a kind that happened before a moment, as an Ibis table on DuckDB.
+
+    Raises:
+        NotReadyError: the lake holds no event of that kind.
+    """
+    import ibis
+
+    folder = folder_of(kind)
+    if not any(folder.glob("day=*/events.parquet")):
+        raise NotReadyError(
+            f"the lake holds no {kind} events; import data or run `crewflow demo`, then materialise lake/{kind}"
+        )
+    connection = ibis.duckdb.connect()
+    table = connection.read_parquet(str(folder / "day=*" / "events.parquet"))
+    return table.filter(table.occurred_at < ibis.timestamp(before.astimezone(UTC).isoformat()))

@@ -1,0 +1,17 @@
+"""The Dagster code location: every asset, check, job, schedule and sensor of the platform."""
+
+import dagster as dg
+
+from pipelines.lake import lake_assets, lake_jobs, new_events
+from pipelines.resources import json_io
+from pipelines.training import assets_and_checks, training_jobs, training_schedules, training_sensors
+
+defs = dg.Definitions(
+    assets=[*lake_assets, *(asset for assets, _ in assets_and_checks.values() for asset in assets)],
+    asset_checks=[check for _, checks in assets_and_checks.values() for check in checks],
+    jobs=[*lake_jobs.values(), *training_jobs.values()],
+    schedules=training_schedules,
+    sensors=[new_events, *training_sensors],
+    resources={"json_io": json_io},
+    executor=dg.in_process_executor,  # steps share the process: starting one for each took longer than the steps
+)

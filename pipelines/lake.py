@@ -1,0 +1,82 @@
+"""The lake as assets: one for each event kind, partitioned by UTC day, and the sensor that keeps it fresh."""
+
+from collections.abc import Iterator
+from datetime import date
+
+import dagster as dg
+
+from crewflow_assets.ingest.event_kinds import PAYLOADS
+from crewflow_assets.lake.events import stale_days, write_day
+from crewflow_assets.store.database import reading
+
+FIRST_DAY = "2020-01-01"
+MOST_RUNS_A_TICK = 5
+
+days = dg.DailyPartitionsDefinition(start_date=FIRST_DAY, end_offset=1, timezone="UTC")
+
+
+def lake_asset(kind: str) -> dg.AssetsDefinition:
+    """Make the asset of an event kind; a range of days is written in one run."""
+    noun = kind.replace("_", " ")
+
+    @dg.asset(
+        name=kind,
+        key_prefix="lake",
+        group_name="lake",
+        description=f"Every {noun} event of a day, in Parquet; running a day again takes up what came late.",
+        partitions_def=days,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        kinds={"parquet"},
+    )
+    def events(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        with reading() as session:
+            counts = [write_day(session, kind, date.fromisoformat(day)) for day in context.partition_keys]
+        return dg.MaterializeResult(metadata={"dagster/row_count": sum(counts), "days": len(counts)})
+
+    return events
+
+
+lake_assets = [lake_asset(kind) for kind in PAYLOADS]
+
+lake_jobs = {
+    kind: dg.define_asset_job(
+        f"lake_{kind}",
+        selection=dg.AssetSelection.assets(dg.AssetKey(["lake", kind])),
+        partitions_def=days,
+        description=f"Write days of {kind} events to the lake.",
+    )
+    for kind in PAYLOADS
+}
+
+
+@dg.sensor(
+    jobs=list(lake_jobs.values()),
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Asks for every day of which the inbox holds events that the lake has not.",
+)
+def new_events(_context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """Request the stale days: one run a day, or one run for the range when many are stale."""
+    fresh = True
+    for kind, job in lake_jobs.items():
+        with reading() as session:
+            stale = stale_days(session, kind)
+        fresh = fresh and not stale
+        if len(stale) > MOST_RUNS_A_TICK:
+            first, last = min(stale), max(stale)
+            key = f"{kind}/{first}/{last}/{sum(stale.values())}"
+            yield dg.RunRequest(run_key=key, job_name=job.name, tags=range_tags(first, last))
+            continue
+        for day, count in stale.items():
+            key = f"{kind}/{day}/{count}"
+            yield dg.RunRequest(run_key=key, job_name=job.name, partition_key=day.isoformat())
+    if fresh:
+        yield dg.SkipReason("the lake holds every event of the inbox")
+
+
+def range_tags(first: date, last: date) -> dict[str, str]:
+    """Return the run tags that make one run write a range of days."""
+    return {
+        "dagster/asset_partition_range_start": first.isoformat(),
+        "dagster/asset_partition_range_end": last.isoformat(),
+    }

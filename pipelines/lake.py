@@ -5,14 +5,13 @@ from datetime import date
 
 import dagster as dg
 
-from crewflow_assets.ingest.event_kinds import PAYLOADS
+from crewflow_assets.ingest.event_kinds import EARLIEST, PAYLOADS
 from crewflow_assets.lake.events import stale_days, write_day
 from crewflow_assets.store.database import reading
 
-FIRST_DAY = "2020-01-01"
 MOST_RUNS_A_TICK = 5
 
-days = dg.DailyPartitionsDefinition(start_date=FIRST_DAY, end_offset=1, timezone="UTC")
+days = dg.DailyPartitionsDefinition(start_date=EARLIEST.date().isoformat(), end_offset=1, timezone="UTC")
 
 
 def lake_asset(kind: str) -> dg.AssetsDefinition:

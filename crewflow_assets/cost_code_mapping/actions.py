@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from crewflow_assets import clock
 from crewflow_assets.cost_code_mapping.ledger import (
+    PERSON,
     Decided,
     Item,
     MappingLedger,
@@ -24,7 +25,6 @@ from crewflow_assets.store.audit import Grounds, write_audit
 from crewflow_assets.store.tables import AuditEntry, Event, Mapping, OutboxCommand, Prediction
 
 COMMAND = "mapping.set"
-PERSON = ("person", "import")
 
 
 def decide(
@@ -63,7 +63,7 @@ def decide(
         suggested_code=suggested,
         previous_code=standing.target_code if standing else None,
         confidence=confidence,
-        method="model" if automatic else "person",
+        method=_automatic_method(prediction) if automatic else "person",
         decided_by=decided_by,
         prediction_id=prediction_id,
         blind=bool(prediction and prediction.withheld),
@@ -162,7 +162,7 @@ def record_imported(session: Session, imported: list[ImportedMapping]) -> Mappin
         )
         standing = ledger.mappings.get((row.kind, row.source_code, row.system))
         previous = standing.target_code if standing else None
-        if previous == row.target_code:
+        if standing and previous == row.target_code and standing.method in PERSON:
             unchanged += 1
             continue
         inserted += previous is None
@@ -174,7 +174,7 @@ def record_imported(session: Session, imported: list[ImportedMapping]) -> Mappin
                 kind=row.kind,
                 system=row.system,
                 source_code=row.source_code,
-                action="accept" if previous is None else "correct",
+                action="accept" if previous in (None, row.target_code) else "correct",
                 target_code=row.target_code,
                 previous_code=previous,
                 method="import",
@@ -238,6 +238,10 @@ def _suggested(prediction: Prediction | None) -> tuple[str | None, float | None]
     return first["target_code"], first["confidence"]
 
 
+def _automatic_method(prediction: Prediction | None) -> Literal["memory", "model"]:
+    return "memory" if prediction is not None and prediction.output.get("method") == "memory" else "model"
+
+
 def _refuse_contradiction(decision: MappingDecision, standing: Mapping, *, automatic: bool) -> None:
     if standing.target_code == decision.target_code:
         return
@@ -283,7 +287,7 @@ def _before(session: Session, company_id: str, item: Item, decision_id: str) -> 
             AuditEntry.subject_type == "mapping",
             AuditEntry.subject_id == subject_of(item),
         )
-        .order_by(AuditEntry.id.desc())
+        .order_by(AuditEntry.id)  # the first is the decision's own; a refusal writes another one under its id
     )
     for entry in entries:
         if entry.after is not None and entry.after["decision_id"] == decision_id:

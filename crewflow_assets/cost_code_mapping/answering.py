@@ -3,7 +3,6 @@
 from collections import Counter
 
 import numpy as np
-from numpy.typing import NDArray
 
 from crewflow_assets.cost_code_mapping.context import CompanyContext, chart_of, company_context
 from crewflow_assets.cost_code_mapping.contract import MappingRequest, Method
@@ -13,12 +12,15 @@ from crewflow_assets.cost_code_mapping.features import (
     Chart,
     Floats,
     History,
+    Query,
     Source,
     Target,
     candidate_features,
+    prepare,
 )
+from crewflow_assets.cost_code_mapping.ledger import PERSON
 from crewflow_assets.cost_code_mapping.model import MappingPredictor, Ranking
-from crewflow_assets.cost_code_mapping.text import code_prefix, cost_type, normalised, words
+from crewflow_assets.cost_code_mapping.text import words
 from crewflow_assets.errors import FieldProblem, InvalidInputError
 from crewflow_assets.evaluation.splits import uniform
 from crewflow_assets.settings import get_settings
@@ -48,15 +50,17 @@ def answer(predictor: MappingPredictor, request: MappingRequest) -> Answer:
         industry=request.company_industry,
     )
     history = context.history_without(source.kind, source.code, chart)
-    features = candidate_features(source, chart, history)
+    [query] = prepare([source])
+    features = candidate_features(query, chart, history)
     ranking = predictor.rank(features, len(history))
     order, confidences = ranking.order, _confidences(ranking)
     method: Method = "memory" if features[ranking.order[0], COLUMN["memory"]] >= 1 else "model"
     decided = context.standing.get((source.kind, source.code))
     withheld = False
-    if decided is not None and decided.target_code in chart.position and decided.method != "model":
+    if decided is not None and decided.target_code in chart.position and decided.method in PERSON:
         first = chart.position[decided.target_code]
         order = np.r_[first, order[order != first]]
+        confidences = np.minimum(confidences, 1 - predictor.person_stands)
         confidences[first] = predictor.person_stands
         method, automatic = "person", True
     else:
@@ -73,7 +77,7 @@ def answer(predictor: MappingPredictor, request: MappingRequest) -> Answer:
             "reason": (
                 f"Mapped to {chart.targets[j].code} by {decided.decided_by}"
                 if decided is not None and rank == 0
-                else reason(predictor, source, chart, history, features, int(j))
+                else reason(predictor, query, chart, history, features, int(j))
             ),
             "auto_map": automatic and rank == 0,
         }
@@ -125,7 +129,7 @@ def _withheld(request: MappingRequest) -> bool:
 
 
 def reason(
-    predictor: MappingPredictor, source: Source, chart: Chart, history: History, features: Floats, candidate: int
+    predictor: MappingPredictor, query: Query, chart: Chart, history: History, features: Floats, candidate: int
 ) -> str:
     """Say why this account, from the evidence that moved its score most above the average candidate's."""
     target = chart.targets[candidate]
@@ -133,14 +137,14 @@ def reason(
     by_history = sum(moved[COLUMN[name]] for name in OWN_HISTORY)
     by_words = sum(moved[COLUMN[name]] for name in WORDS)
     by_type = moved[COLUMN["cost_type_match"]] + moved[COLUMN["cost_type_clash"]]
-    if by_history >= max(by_words, by_type) and (said := _history_reason(source, target, history, candidate)):
+    if by_history >= max(by_words, by_type) and (said := _history_reason(query, target, history, candidate)):
         return said
-    shared = sorted(set(words(source.name)) & set(words(target.context)), key=words(source.name).index)
+    spoken = words(query.source.name)
+    shared = sorted(query.words & set(words(target.context)), key=spoken.index)
     if shared and by_words >= by_type:
         return f"“{' '.join(shared)}” stands in the account's name"
-    own_type = cost_type(source.name, source.code)
-    if own_type is not None and own_type == chart.cost_types[candidate]:
-        return f"A {own_type} code, and an account for {own_type}"
+    if query.cost_type is not None and query.cost_type == chart.cost_types[candidate]:
+        return f"A {query.cost_type} code, and an account for {query.cost_type}"
     if shared:
         return f"“{' '.join(shared)}” stands in the account's name"
     if features[candidate, COLUMN["name_similarity"]] > 0.2:
@@ -148,22 +152,17 @@ def reason(
     return f"No strong evidence; the best of {len(chart)} accounts"
 
 
-def _history_reason(source: Source, target: Target, history: History, candidate: int) -> str | None:
-    there: NDArray[np.bool_] = history.positions == candidate
+def _history_reason(query: Query, target: Target, history: History, candidate: int) -> str | None:
+    there = (history.positions == candidate) & (history.kinds == query.source.kind)
     if not there.any():
         return None
-    memory = normalised(source.name)
-    same_name = sum(bool(t) and m == memory for t, m in zip(there, history.memories, strict=True))
-    if same_name:
+    if query.memory and (same_name := int((there & (history.memories == query.memory)).sum())):
         return f"You mapped {_codes(same_name)} of the same name to {target.code}"
-    if source.group is not None:
-        in_group = sum(bool(t) and g == source.group for t, g in zip(there, history.groups, strict=True))
-        if in_group:
-            return f"Similar to {_codes(in_group)} under “{source.group}” you mapped to {target.code}"
-    prefix = code_prefix(source.code)
-    in_prefix = sum(bool(t) and p == prefix for t, p in zip(there, history.prefixes, strict=True))
-    if in_prefix:
-        return f"Similar to {_codes(in_prefix)} beginning with {prefix.upper()} you mapped to {target.code}"
+    group = query.source.group
+    if group is not None and (in_group := int((there & (history.groups == group)).sum())):
+        return f"Similar to {_codes(in_group)} under “{group}” you mapped to {target.code}"
+    if in_prefix := int((there & (history.prefixes == query.prefix)).sum()):
+        return f"Similar to {_codes(in_prefix)} beginning with {query.prefix.upper()} you mapped to {target.code}"
     return f"You mapped {_codes(int(there.sum()))} to {target.code}"
 
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 from sqlalchemy import select
 
-from crewflow_assets.cost_code_mapping.features import Chart, History, Source, Target
+from crewflow_assets.cost_code_mapping.features import Chart, History, Target, prepare
 from crewflow_assets.cost_code_mapping.table import source_of, target_of
 from crewflow_assets.settings import get_settings
 from crewflow_assets.store.database import reading
@@ -20,7 +20,6 @@ KEPT_CHARTS = 32
 class Standing:
     """Where a mapped item stands, and who put it there."""
 
-    source: Source
     target_code: str
     method: str
     decided_by: str
@@ -82,17 +81,11 @@ def _context(_url: str, company_id: str, system: str, _revision: int) -> Company
         ).all()
     by_key = {(item.kind, item.code): item for item in items}
     standing = {
-        (m.kind, m.source_code): Standing(
-            source_of(by_key[m.kind, m.source_code], industry),
-            m.target_code or "",
-            m.method or "person",
-            m.decided_by,
-        )
+        (m.kind, m.source_code): Standing(m.target_code or "", m.method or "person", m.decided_by)
         for m in mappings
         if (m.kind, m.source_code) in by_key
     }
     chart = Chart([target_of(account) for account in accounts]) if accounts else None
-    history = History.of(
-        [s.source for s in standing.values()], [s.target_code for s in standing.values()], chart or NO_CHART
-    )
+    queries = prepare([source_of(by_key[key], industry) for key in standing])
+    history = History.of(queries, [s.target_code for s in standing.values()], chart or NO_CHART)
     return CompanyContext(chart, standing, {key: item.group_name for key, item in by_key.items()}, history)

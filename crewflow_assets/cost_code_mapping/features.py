@@ -6,13 +6,13 @@ stood before the decision, serving the history as it stands now.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from crewflow_assets.cost_code_mapping.text import code_prefix, cost_type, normalised, vectors, words
+from crewflow_assets.cost_code_mapping.text import DIMENSIONS, code_prefix, cost_type, normalised, vectors, words
 
 Floats = NDArray[np.float32]
 
@@ -39,6 +39,7 @@ FEATURES = (
     "neighbours",
     "memory",
 )
+ACCOUNT_KINDS = ("direct_cost", "expense", "income", "balance_sheet")
 COLUMN = {name: index for index, name in enumerate(FEATURES)}
 
 PRIOR = 0.2  # pseudo-count of an account that has not been used
@@ -78,6 +79,36 @@ class Target:
         return f"{self.parent} {self.name}" if self.parent else self.name
 
 
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A source, prepared for comparison: its name and context as unit vectors, shape (1, 2**14)."""
+
+    source: Source
+    name: sparse.csr_matrix
+    context: sparse.csr_matrix
+    words: frozenset[str]
+    cost_type: str | None
+    prefix: str
+    memory: str
+
+
+def prepare(sources: Sequence[Source]) -> list[Query]:
+    """Prepare sources; many at once are cheaper than one by one."""
+    names, contexts = vectors([s.name for s in sources]), vectors([s.context for s in sources])
+    return [
+        Query(
+            source=source,
+            name=names[i],
+            context=contexts[i],
+            words=frozenset(words(source.name)),
+            cost_type=cost_type(source.name, source.code),
+            prefix=code_prefix(source.code),
+            memory=normalised(source.name),
+        )
+        for i, source in enumerate(sources)
+    ]
+
+
 class Chart:
     """A chart of accounts, prepared once for comparison with many sources."""
 
@@ -86,16 +117,25 @@ class Chart:
         self.position = {target.code: i for i, target in enumerate(self.targets)}
         self.names = vectors([target.name for target in self.targets])
         self.contexts = vectors([target.context for target in self.targets])
-        self.words = [frozenset(words(target.context)) for target in self.targets]
-        self.cost_types = [cost_type(target.name) or cost_type(target.parent or "") for target in self.targets]
+        vocabularies = [frozenset(words(target.context)) for target in self.targets]
+        self.n_words = np.array([max(1, len(vocabulary)) for vocabulary in vocabularies], np.float32)
+        self.cost_types = np.array([cost_type(t.name) or cost_type(t.parent or "") for t in self.targets], object)
         kinds = [account_kind(target.type) for target in self.targets]
-        self.kind = {
-            kind: np.array([k == kind for k in kinds], np.float32)
-            for kind in ("direct_cost", "expense", "income", "balance_sheet")
-        }
+        self.kind = {kind: np.array([k == kind for k in kinds], np.float32) for kind in ACCOUNT_KINDS}
+        self._having: dict[str, list[int]] = {}
+        for place, vocabulary in enumerate(vocabularies):
+            for word in vocabulary:
+                self._having.setdefault(word, []).append(place)
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    def shared_words(self, wanted: frozenset[str]) -> Floats:
+        """Return how many of the words stand in each account's name or parent, shape (len(self),)."""
+        shared = np.zeros(len(self), np.float32)
+        for word in wanted:
+            shared[self._having.get(word, [])] += 1
+        return shared
 
 
 def account_kind(account_type: str | None) -> str | None:
@@ -116,73 +156,66 @@ def account_kind(account_type: str | None) -> str | None:
 class History:
     """A company's mapped items, oldest first, with the position of their account in the chart (-1 if gone)."""
 
-    sources: tuple[Source, ...]
     positions: NDArray[np.int64]
-    names: sparse.csr_matrix
-    memories: tuple[str, ...]
-    groups: tuple[str | None, ...]
-    prefixes: tuple[str, ...]
-    cost_types: tuple[str | None, ...]
+    contexts: sparse.csr_matrix
+    kinds: NDArray[np.object_]
+    memories: NDArray[np.object_]
+    groups: NDArray[np.object_]
+    prefixes: NDArray[np.object_]
+    cost_types: NDArray[np.object_]
 
     @classmethod
-    def of(cls, sources: Sequence[Source], target_codes: Sequence[str], chart: Chart) -> Self:
+    def of(cls, queries: Sequence[Query], target_codes: Sequence[str | None], chart: Chart) -> Self:
         """Prepare a history for a chart."""
+        empty = sparse.csr_matrix((0, DIMENSIONS), dtype=np.float32)
         return cls(
-            sources=tuple(sources),
-            positions=np.array([chart.position.get(code, -1) for code in target_codes], np.int64),
-            names=vectors([source.context for source in sources]) if sources else sparse.csr_matrix((0, 1)),
-            memories=tuple(normalised(source.name) for source in sources),
-            groups=tuple(source.group for source in sources),
-            prefixes=tuple(code_prefix(source.code) for source in sources),
-            cost_types=tuple(cost_type(source.name, source.code) for source in sources),
+            positions=np.array([chart.position.get(code or "", -1) for code in target_codes], np.int64),
+            contexts=sparse.vstack([query.context for query in queries], format="csr") if queries else empty,
+            kinds=np.array([query.source.kind for query in queries], object),
+            memories=np.array([query.memory for query in queries], object),
+            groups=np.array([query.source.group for query in queries], object),
+            prefixes=np.array([query.prefix for query in queries], object),
+            cost_types=np.array([query.cost_type for query in queries], object),
         )
 
     def only(self, rows: NDArray[np.int64], positions: NDArray[np.int64]) -> "History":
-        """Return some of the items, with the accounts that they had at another moment."""
+        """Return some of the items, with the accounts that they had at another moment or have in another chart."""
         return History(
-            sources=tuple(self.sources[i] for i in rows),
             positions=positions,
-            names=self.names[rows],
-            memories=tuple(self.memories[i] for i in rows),
-            groups=tuple(self.groups[i] for i in rows),
-            prefixes=tuple(self.prefixes[i] for i in rows),
-            cost_types=tuple(self.cost_types[i] for i in rows),
+            contexts=self.contexts[rows],
+            kinds=self.kinds[rows],
+            memories=self.memories[rows],
+            groups=self.groups[rows],
+            prefixes=self.prefixes[rows],
+            cost_types=self.cost_types[rows],
         )
 
     def __len__(self) -> int:
-        return len(self.sources)
+        return len(self.positions)
 
 
-def candidate_features(source: Source, chart: Chart, history: History) -> Floats:
+def candidate_features(query: Query, chart: Chart, history: History) -> Floats:
     """Return the features of every candidate, shape (len(chart), len(FEATURES)); ``FEATURES`` names the columns.
 
     The source itself must not be in the history.
     """
-    query = vectors([source.name, source.context])
-    own_type = cost_type(source.name, source.code)
-    columns = _text_features(source, chart, query, own_type) | _history_features(
-        source, chart, history, query[1], own_type
-    )
+    columns = _text_features(query, chart) | _history_features(query, chart, history)
     return np.column_stack([columns[name] for name in FEATURES]).astype(np.float32)
 
 
-def _text_features(
-    source: Source, chart: Chart, query: sparse.csr_matrix, own_type: str | None
-) -> dict[str, NDArray[np.floating]]:
-    own_words = frozenset(words(source.name))
-    shared = np.array([len(own_words & theirs) for theirs in chart.words], np.float32)
-    known = own_type is not None
-    cost = 0.0 if source.kind == "project" else 1.0
-    digits = "".join(character for character in source.code if character.isdigit())
+def _text_features(query: Query, chart: Chart) -> dict[str, NDArray[np.floating]]:
+    shared = chart.shared_words(query.words)
+    same_type = chart.cost_types == query.cost_type
+    known = float(query.cost_type is not None)
+    cost = 0.0 if query.source.kind == "project" else 1.0
+    digits = "".join(character for character in query.source.code if character.isdigit())
     return {
-        "name_similarity": (chart.names @ query[0].T).toarray().ravel(),
-        "context_similarity": (chart.contexts @ query[1].T).toarray().ravel(),
-        "source_covered": shared / max(1, len(own_words)),
-        "target_covered": shared / np.array([max(1, len(theirs)) for theirs in chart.words], np.float32),
-        "cost_type_match": np.array([known and theirs == own_type for theirs in chart.cost_types], np.float32),
-        "cost_type_clash": np.array(
-            [known and theirs not in (None, own_type) for theirs in chart.cost_types], np.float32
-        ),
+        "name_similarity": (chart.names @ query.name.T).toarray().ravel(),
+        "context_similarity": (chart.contexts @ query.context.T).toarray().ravel(),
+        "source_covered": shared / max(1, len(query.words)),
+        "target_covered": shared / chart.n_words,
+        "cost_type_match": known * same_type,
+        "cost_type_clash": known * (~same_type & (chart.cost_types != None)),  # noqa: E711 - elementwise
         "is_direct_cost": chart.kind["direct_cost"] * cost,
         "is_expense": chart.kind["expense"] * cost,
         "is_income": chart.kind["income"] * (1 - 2 * cost),
@@ -191,28 +224,23 @@ def _text_features(
     }
 
 
-def _history_features(
-    source: Source, chart: Chart, history: History, query: sparse.csr_matrix, own_type: str | None
-) -> dict[str, NDArray[np.floating]]:
+def _history_features(query: Query, chart: Chart, history: History) -> dict[str, NDArray[np.floating]]:
     size = len(chart)
-    usable = history.positions >= 0
-    kind = np.array([other.kind == source.kind for other in history.sources], bool)
-    usable &= kind
+    usable = (history.positions >= 0) & (history.kinds == query.source.kind)
+    positions = history.positions[usable]
 
-    def tally(weights: NDArray[np.floating]) -> NDArray[np.floating]:
-        counted = np.bincount(history.positions[usable], weights=weights[usable], minlength=size)
+    def tally(weights: NDArray[Any]) -> NDArray[np.floating]:
+        counted = np.bincount(positions, weights=weights[usable].astype(float), minlength=size)
         return counted.astype(np.float64)
 
-    similarity = (history.names @ query.T).toarray().ravel() if len(history) else np.zeros(0)
-    prefix = code_prefix(source.code)
-    memory = normalised(source.name)
+    similarity = (history.contexts @ query.context.T).toarray().ravel()
+    in_group = tally((history.groups == query.source.group) & (query.source.group is not None))
+    in_prefix = tally(history.prefixes == query.prefix)
+    in_type = tally((history.cost_types == query.cost_type) & (query.cost_type is not None))
     in_all = tally(np.ones(len(history)))
-    in_group = tally(np.array([g is not None and g == source.group for g in history.groups], float))
-    in_prefix = tally(np.array([p == prefix for p in history.prefixes], float))
-    in_type = tally(np.array([own_type is not None and t == own_type for t in history.cost_types], float))
-    remembered = tally(np.array([m == memory for m in history.memories], float))
+    remembered = tally((history.memories == query.memory) & (query.memory != ""))
     nearest = np.zeros(size)
-    np.maximum.at(nearest, history.positions[usable], similarity[usable])
+    np.maximum.at(nearest, positions, similarity[usable])
     return {
         "used_before": (in_all > 0).astype(np.float32),
         "log_share_all": _lift(in_all),

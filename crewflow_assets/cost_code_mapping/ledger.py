@@ -19,6 +19,7 @@ from crewflow_assets.store.audit import Grounds, write_audit
 from crewflow_assets.store.tables import Account, Company, Mapping, SourceItem
 
 Item = tuple[str, str, str]  # kind, source code, system
+PERSON = ("person", "import")
 
 
 def new_decision_id() -> str:
@@ -99,15 +100,15 @@ class MappingLedger:
         return None
 
     def apply(self, decided: Decided, *, model_version: str | None = None) -> Mapping | None:
-        """Let the decision stand unless the item was decided later; write its audit row.
+        """Let the decision stand unless the item was decided later, or by a person where this is automatic.
 
         Returns:
-            The mapping as it now is, or None when a later decision stands and this one is only history.
+            The mapping as it now is, with an audit row; None when another decision stands and this is only history.
         """
         decision = decided.decision
         item: Item = (decision.kind, decision.source_code, decision.system)
         mapping = self.mappings.get(item)
-        if mapping is not None and mapping.decided_at > decided.at:
+        if mapping is not None and (mapping.decided_at > decided.at or _outranks(mapping, decision)):
             return None
         before = snapshot(mapping)
         if mapping is None:
@@ -140,6 +141,12 @@ class MappingLedger:
             ),
         )
         return mapping
+
+
+def _outranks(standing: Mapping, decision: MappingDecision) -> bool:
+    """Say whether a person's mapping stands against an automatic decision."""
+    automatic = decision.action != "undo" and decision.method not in PERSON
+    return automatic and standing.target_code is not None and standing.method in PERSON
 
 
 def nearest(wanted: str, known: Iterable[str]) -> str:

@@ -69,7 +69,8 @@ class CostCodeMapping(ModelCode):
 
 def _companies(cutoff: datetime) -> Iterator[CompanyRecords]:
     events = read_events("mapping_decision", before=cutoff)
-    rows = events.select(*COLUMNS).order_by(["company_id", "occurred_at"]).to_pyarrow().to_pylist()
+    in_order = events.order_by(["company_id", "occurred_at", "received_at", "event_id"])  # ties must not be chance
+    rows = in_order.select(*COLUMNS).to_pyarrow().to_pylist()
     decisions: dict[str, list[PastDecision]] = {}
     for row in rows:
         company_id = row.pop("company_id")

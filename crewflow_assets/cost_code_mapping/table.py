@@ -1,18 +1,34 @@
 """The feature table: each first decision of a person, replayed with the history as it stood at that moment."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crewflow_assets.cost_code_mapping.features import FEATURES, Chart, History, Source, Target, candidate_features
+from crewflow_assets.cost_code_mapping.features import (
+    FEATURES,
+    Chart,
+    Floats,
+    History,
+    Source,
+    Target,
+    candidate_features,
+    prepare,
+)
+from crewflow_assets.cost_code_mapping.ledger import PERSON
 from crewflow_assets.evaluation.splits import fold_of
 from crewflow_assets.store.tables import Account, SourceItem
 
-DECIDED_BY_PEOPLE = ("person", "import")
+KEYS = (
+    *("query", "company_id", "industry", "fold", "kind", "system", "source_code", "source_name", "decided_at"),
+    *("n_history", "candidate", "candidate_name", "label", "stood"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +47,16 @@ class PastDecision:
     def item(self) -> tuple[str, str]:
         """What was mapped."""
         return (self.kind, self.source_code)
+
+    @property
+    def of_a_person(self) -> bool:
+        """Whether a person mapped it, other than by taking something back."""
+        return self.method in PERSON and self.action != "undo"
+
+    @property
+    def automatic(self) -> bool:
+        """Whether the platform mapped it by itself."""
+        return self.method not in PERSON and self.action != "undo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,74 +80,135 @@ def target_of(account: Account) -> Target:
     return Target(account.code, account.name, account.type, account.parent)
 
 
-def feature_table(companies: Iterator[CompanyRecords]) -> pd.DataFrame:
+def feature_table(companies: Iterable[CompanyRecords]) -> pd.DataFrame:
     """Return one row for each candidate of each query.
 
     Columns: query, company_id, industry, fold, kind, system, source_code, source_name, decided_at, n_history,
-    candidate, candidate_name, label (1 for the account where the item stands at last), stood (whether the first
+    candidate, candidate_name, label (1 for the account where people left the item), stood (whether the first
     decision was never corrected), then the features. Rows of one query stand together.
     """
-    parts = [part for company in companies for part in _company_queries(company)]
-    if not parts:
-        return _empty()
-    table = pd.concat(parts, ignore_index=True)
-    return table.assign(query=pd.factorize(table["query"])[0])
+    parts = [part for company in companies for part in _company_tables(company)]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*KEYS, *FEATURES])
 
 
-def _empty() -> pd.DataFrame:
-    columns = "query company_id industry fold kind system source_code source_name decided_at n_history candidate"
-    return pd.DataFrame(columns=[*columns.split(), "candidate_name", "label", "stood", *FEATURES])
-
-
-def _company_queries(company: CompanyRecords) -> Iterator[pd.DataFrame]:
+def _company_tables(company: CompanyRecords) -> Iterator[pd.DataFrame]:
     for system in sorted({decision.system for decision in company.decisions}):
-        yield from _system_queries(company, system, [d for d in company.decisions if d.system == system])
+        accounts = [account for account in company.accounts if account.system == system]
+        decisions = [d for d in company.decisions if d.system == system and d.item in company.items]
+        moments = list(_replay(company, accounts, decisions)) if accounts else []
+        if moments:
+            yield _table(company, system, accounts, moments)
 
 
-def _system_queries(company: CompanyRecords, system: str, decisions: list[PastDecision]) -> Iterator[pd.DataFrame]:
-    accounts = [account for account in company.accounts if account.system == system]
-    if not accounts:
-        return
-    chart = Chart([target_of(account) for account in accounts])
-    created = np.array([account.created_at for account in accounts])
-    gone = np.array([account.deactivated_at or datetime.max.replace(tzinfo=UTC) for account in accounts])
-    keys = [key for key in dict.fromkeys(d.item for d in decisions) if key in company.items]
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """A query as it stood: which accounts were open, which is right, and the candidates' features."""
+
+    source: Source
+    at: datetime
+    stood: bool
+    n_history: int
+    candidates: NDArray[np.int64]
+    label: int
+    features: Floats
+
+
+def _table(company: CompanyRecords, system: str, accounts: list[Account], moments: list[_Moment]) -> pd.DataFrame:
+    lengths = [len(moment.candidates) for moment in moments]
+    candidates = np.concatenate([moment.candidates for moment in moments])
+
+    def each(values: list[Any]) -> NDArray[Any]:
+        return np.repeat(np.array(values, dtype=object), lengths)
+
+    frame = pd.DataFrame(
+        {
+            "query": each([f"{company.company_id}/{system}/{m.source.kind}/{m.source.code}" for m in moments]),
+            "company_id": company.company_id,
+            "industry": company.industry,
+            "fold": fold_of(company.company_id),
+            "kind": each([m.source.kind for m in moments]),
+            "system": system,
+            "source_code": each([m.source.code for m in moments]),
+            "source_name": each([m.source.name for m in moments]),
+            "decided_at": pd.to_datetime(each([m.at for m in moments]), utc=True),
+            "n_history": np.repeat([m.n_history for m in moments], lengths),
+            "candidate": np.array([account.code for account in accounts], object)[candidates],
+            "candidate_name": np.array([account.name for account in accounts], object)[candidates],
+            "label": np.concatenate([(m.candidates == m.label).astype(np.int8) for m in moments]),
+            "stood": np.repeat([m.stood for m in moments], lengths),
+        }
+    )
+    features = np.concatenate([moment.features for moment in moments])
+    return frame.assign(**{name: features[:, i] for i, name in enumerate(FEATURES)})
+
+
+def _replay(company: CompanyRecords, accounts: list[Account], decisions: list[PastDecision]) -> Iterator[_Moment]:
+    account_at = {account.code: row for row, account in enumerate(accounts)}
+    charts = _OpenCharts(accounts)
+    keys = list(dict.fromkeys(decision.item for decision in decisions))
     place = {key: row for row, key in enumerate(keys)}
-    sources = [source_of(company.items[key], company.industry) for key in keys]
-    everything = History.of(sources, [""] * len(sources), chart)
-    final = {d.item: d.target_code for d in decisions}
-    first = {d.item: d.target_code for d in reversed(decisions)}
+    queries = prepare([source_of(company.items[key], company.industry) for key in keys])
+    everything = History.of(queries, [None] * len(queries), Chart([]))
+    final = _said_at_last(decisions)
     standing: NDArray[np.int64] = np.full(len(keys), -1, np.int64)
-    decided = np.zeros(len(keys), bool)
-    for decision in decisions:
-        index = place.get(decision.item)
-        if index is None:
-            continue
-        people = decision.method in DECIDED_BY_PEOPLE and decision.action != "undo"
-        label = chart.position.get(final[decision.item] or "", -1)
-        open_now = (created <= decision.at) & (gone > decision.at)
-        if people and not decided[index] and label >= 0 and open_now[label]:
-            rows = np.flatnonzero(decided & (standing >= 0))
-            features = candidate_features(sources[index], chart, everything.only(rows, standing[rows]))[open_now]
-            candidates = np.flatnonzero(open_now)
-            yield pd.DataFrame(
-                {
-                    "query": f"{company.company_id}/{system}/{sources[index].kind}/{sources[index].code}",
-                    "company_id": company.company_id,
-                    "industry": company.industry,
-                    "fold": fold_of(company.company_id),
-                    "kind": sources[index].kind,
-                    "system": system,
-                    "source_code": sources[index].code,
-                    "source_name": sources[index].name,
-                    "decided_at": decision.at,
-                    "n_history": len(rows),
-                    "candidate": [accounts[i].code for i in candidates],
-                    "candidate_name": [accounts[i].name for i in candidates],
-                    "label": (candidates == label).astype(np.int8),
-                    "stood": first[decision.item] == final[decision.item],
-                }
-                | {name: features[:, i] for i, name in enumerate(FEATURES)}
+    by_person: NDArray[np.bool_] = np.zeros(len(keys), bool)
+    order: list[int] = []
+    for at, group in groupby(decisions, key=attrgetter("at")):
+        together = list(group)  # what was decided at one moment does not know of each other
+        for decision in {d.item: d for d in reversed(together)}.values():
+            index = place[decision.item]
+            label = account_at.get(final.get(decision.item) or "", -1)
+            candidates, chart, position = charts.at(at)
+            if not decision.of_a_person or index in order or position[label] < 0:
+                continue
+            rows = np.array([row for row in order if standing[row] >= 0], np.int64)
+            yield _Moment(
+                source=queries[index].source,
+                at=at,
+                stood=decision.target_code == final[decision.item],
+                n_history=len(rows),
+                candidates=candidates,
+                label=label,
+                features=candidate_features(queries[index], chart, everything.only(rows, position[standing[rows]])),
             )
-        decided[index] = True
-        standing[index] = chart.position.get(decision.target_code or "", -1)
+        for decision in together:
+            index = place[decision.item]
+            if by_person[index] and standing[index] >= 0 and decision.automatic:
+                continue
+            if index in order:
+                order.remove(index)
+            order.append(index)
+            standing[index] = account_at.get(decision.target_code or "", -1)
+            by_person[index] = decision.method in PERSON
+
+
+class _OpenCharts:
+    """The charts of accounts as they were open at a moment, each prepared once."""
+
+    def __init__(self, accounts: list[Account]) -> None:
+        self._targets = [target_of(account) for account in accounts]
+        self._created = np.array([account.created_at for account in accounts])
+        self._gone = np.array([a.deactivated_at or datetime.max.replace(tzinfo=UTC) for a in accounts])
+        self._kept: dict[bytes, tuple[NDArray[np.int64], Chart, NDArray[np.int64]]] = {}
+
+    def at(self, moment: datetime) -> tuple[NDArray[np.int64], Chart, NDArray[np.int64]]:
+        """Return the open accounts, their chart, and every account's position in it (-1 if not open, or for -1)."""
+        is_open = (self._created <= moment) & (self._gone > moment)
+        key = is_open.tobytes()
+        if key not in self._kept:
+            candidates = np.flatnonzero(is_open)
+            position: NDArray[np.int64] = np.full(len(self._targets) + 1, -1, np.int64)
+            position[candidates] = np.arange(len(candidates))
+            self._kept[key] = (candidates, Chart([self._targets[i] for i in candidates]), position)
+        return self._kept[key]
+
+
+def _said_at_last(decisions: list[PastDecision]) -> dict[tuple[str, str], str | None]:
+    """Return where people left each item; what the platform decided by itself is no label."""
+    said: dict[tuple[str, str], str | None] = {}
+    for decision in decisions:
+        if decision.method in PERSON:
+            said[decision.item] = decision.target_code
+        elif decision.action == "undo":
+            said[decision.item] = None
+    return said

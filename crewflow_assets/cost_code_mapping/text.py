@@ -54,7 +54,7 @@ SUFFIXES: dict[str, CostType] = {
     "l": "labor", "m": "material", "s": "subcontract", "e": "equipment", "o": "overhead",
 }  # fmt: skip
 
-_WORD = re.compile(r"[a-z]+|[0-9]+")
+_WORD = re.compile(r"[^\W\d_]+|\d+")  # letters of any script, or digits
 _SLASHED = re.compile(r"\b([a-z])/([a-z])\b")
 _SUFFIX = re.compile(r"(?:[-. _]|(?<=[0-9]))([a-z])$")
 
@@ -62,7 +62,8 @@ _SUFFIX = re.compile(r"(?:[-. _]|(?<=[0-9]))([a-z])$")
 @lru_cache(maxsize=200_000)
 def words(text: str) -> tuple[str, ...]:
     """Return the words of a name, in lower case, without accents or plurals, abbreviations spelt out."""
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    apart = unicodedata.normalize("NFKD", text)
+    plain = "".join(c for c in apart if not unicodedata.combining(c)).casefold()
     plain = _SLASHED.sub(r"\1\2", plain)
     found: list[str] = []
     for word in _WORD.findall(plain):
@@ -102,6 +103,8 @@ def _hashing() -> Any:
 
 def vectors(texts: list[str]) -> sparse.csr_matrix:
     """Return one unit-length row of character 2- to 5-gram counts for each text, shape (texts, 2**14)."""
+    if not texts:
+        return sparse.csr_matrix((0, DIMENSIONS), dtype=np.float32)
     return _hashing().transform([normalised(text) for text in texts])
 
 

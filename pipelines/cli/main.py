@@ -1,0 +1,48 @@
+"""The ``crewflow`` command. Each command's module is small, and loads what it needs when it runs."""
+
+import logging
+import os
+from typing import Annotated
+
+import typer
+
+from pipelines.cli import db, deliver, demo, importing, key, suggest, up
+
+# Nothing here reports to anyone; the libraries read these before they are imported.
+for name, value in {
+    "DAGSTER_DISABLE_TELEMETRY": "1",
+    "GX_ANALYTICS_ENABLED": "false",
+    "BENTOML_DO_NOT_TRACK": "True",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "HF_HUB_OFFLINE": "1",
+}.items():
+    os.environ.setdefault(name, value)
+
+app = typer.Typer(
+    name="crewflow",
+    help="The machine-learning platform behind CrewFlow's accounting integrations.",
+    epilog="Start with `crewflow demo`. Settings are CREWFLOW_* variables; docs/operations.md lists them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+@app.callback()
+def main(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more about what is done.")] = False,
+) -> None:
+    """Set up logging for every command."""
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(message)s")
+
+
+app.command("demo")(demo.demo)
+app.command("up")(up.up)
+app.add_typer(db.app, name="db")
+app.command("import")(importing.import_command)
+app.command("suggest")(suggest.suggest)
+app.command("deliver")(deliver.deliver)
+app.add_typer(key.app, name="key")
+
+if __name__ == "__main__":
+    app()

@@ -1,11 +1,14 @@
 """The kinds of events that come in, and what each carries."""
 
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, model_validator
 
 from crewflow_assets.contract import Contract, Identifier, Name, Probability, System, Text
+
+EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
+"""The lake begins here; what is said to have happened before is a wrong clock or a wrong year."""
 
 Side = Literal["crewflow", "external"]
 Milliseconds = Annotated[float, Field(ge=0, le=1e9)]
@@ -28,6 +31,12 @@ class MappingDecision(Contract):
     prediction_id: Identifier | None = None
     blind: bool = False
     propensity: Probability | None = None
+
+    @model_validator(mode="after")
+    def _names_an_account(self) -> Self:
+        if self.action != "undo" and self.target_code is None:
+            raise ValueError(f"target_code is null, but {self.action!r} maps to an account; name it, or send 'undo'")
+        return self
 
 
 class SyncAttempt(Contract):

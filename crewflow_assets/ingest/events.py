@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from crewflow_assets import clock
 from crewflow_assets.contract import Contract
 from crewflow_assets.errors import ConflictError, FieldProblem, InvalidInputError
-from crewflow_assets.ingest.event_kinds import PAYLOADS, EventIn
+from crewflow_assets.ingest.event_kinds import EARLIEST, PAYLOADS, EventIn
 from crewflow_assets.store.tables import Company, Event
 
 IDS_PER_QUERY = 10_000
@@ -93,19 +93,21 @@ def _typed(events: Sequence[EventIn]) -> list[Contract]:
     problems: list[FieldProblem] = []
     now = clock.now()
     for index, event in enumerate(events):
-        if event.occurred_at > now:
+        if not EARLIEST <= event.occurred_at <= now:
+            where = "in the future" if event.occurred_at > now else f"before {EARLIEST:%Y-%m-%d}"
             problems.append(
                 FieldProblem(
                     ("events", index, "occurred_at"),
-                    f"{event.occurred_at.isoformat()} lies in the future; send the moment at which it happened, with "
-                    "its UTC offset",
+                    f"{event.occurred_at.isoformat()} lies {where}; send the moment at which it happened, with its "
+                    "UTC offset",
                 )
             )
         try:
             payloads.append(PAYLOADS[event.kind].model_validate(event.payload))
         except ValidationError as error:
             problems += [
-                FieldProblem(("events", index, "payload", *found["loc"]), found["msg"]) for found in error.errors()
+                FieldProblem(("events", index, "payload", *found["loc"]), found["msg"].removeprefix("Value error, "))
+                for found in error.errors()
             ]
     if problems:
         bad = len({problem.loc[1] for problem in problems})
@@ -114,8 +116,11 @@ def _typed(events: Sequence[EventIn]) -> list[Contract]:
 
 
 def _known_companies(session: Session, events: Sequence[EventIn]) -> None:
+    """Lock the companies, in one order, so that the same batch sent twice at once is recorded once."""
     named = {event.company_id for event in events}
-    known = set(session.scalars(select(Company.id).where(Company.id.in_(named))))
+    known = set(
+        session.scalars(select(Company.id).where(Company.id.in_(named)).order_by(Company.id).with_for_update())
+    )
     problems = tuple(
         FieldProblem(
             ("events", index, "company_id"),

@@ -73,25 +73,34 @@ def import_command(
 ) -> None:
     """Import cost codes, projects, a chart of accounts, or mappings.
 
-    Columns are recognised by their usual titles. Importing a file again changes nothing. A record that a newer file
-    lacks is deactivated, never deleted. One bad row refuses the file, and every bad row is named.
+    Columns are recognised by their usual titles. Importing a file again
+    changes nothing. A record that a newer file lacks is deactivated, never
+    deleted. One bad row refuses the file, and every bad row is named.
+    docs/imports.md has the rules and more examples.
 
     \b
-    The list of cost codes, at a company that is new:
-      crewflow import cost-codes codes.xlsx --company c-17 --company-name "Hill & Sons" --industry electrical
+    The cost codes of a company that is new:
+      crewflow import cost-codes codes.xlsx --company c-17 --industry electrical
 
     \b
-    The chart of accounts, as QuickBooks Online exports it (Reports > Account List > Export), looked at first:
+    A chart of accounts as QuickBooks Online exports it, looked at first:
       crewflow import accounts "Account List.xlsx" --company c-17 --dry-run
 
     \b
-    A chart whose columns have titles of their own:
-      crewflow import accounts ledger.csv --company c-17 --system sage --column code=Ref --column name=Label
+    A chart whose columns have unusual titles:
+      crewflow import accounts chart.csv --company c-17 --system sage \\
+        --column code=Ref --column name=Label
 
     \b
-    What people have mapped already: one row for each cost code or project, and its account's number or name:
+    A list of a few new projects, which leaves the others as they are:
+      crewflow import projects new.csv --company c-17 --partial
+
+    \b
+    What people have mapped already, one row for each cost code or project:
       crewflow import mappings mapped.csv --company c-17 --system quickbooks
     """
+    from sqlalchemy.exc import OperationalError, ProgrammingError
+
     from crewflow_assets.errors import CrewflowError, InvalidInputError
     from crewflow_assets.ingest.files import import_file
 
@@ -125,7 +134,12 @@ def import_command(
         _show_problems(error, errors, None if all_problems else SHOWN)
         raise typer.Exit(1) from None
     except CrewflowError as error:
-        errors.print(str(error), style="red", markup=False)
+        errors.print(Text(str(error), style="bold red"))
+        raise typer.Exit(1) from None
+    except (OperationalError, ProgrammingError) as error:
+        reason = str(error.orig).splitlines()[0]
+        message = f"the database cannot be used: {reason}; check CREWFLOW_DATABASE_URL, then run: crewflow db upgrade"
+        errors.print(Text(message, style="bold red"))
         raise typer.Exit(1) from None
     _show_report(report, file.name, Console(highlight=False), errors)
 

@@ -1,0 +1,113 @@
+"""Finding the item and the account that each row of a mappings file means."""
+
+import difflib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from crewflow_assets.errors import FieldProblem
+from crewflow_assets.ingest.rows import MappingRow, Placed
+from crewflow_assets.store.tables import Account, SourceItem
+
+COMPARISONS = 1_000_000
+WORDS = {"cost_code": "cost code", "project": "project"}
+
+Link = tuple[Literal["cost_code", "project"], str, str]
+Index = Mapping[str, set[str]]
+
+
+def resolve(
+    session: Session, company_id: str, system: str, rows: Sequence[Placed[MappingRow]], titles: Mapping[str, str]
+) -> tuple[list[tuple[int, Link]], list[FieldProblem]]:
+    """Return each row's line and (kind, source code, account code), or a problem for each one not found.
+
+    An item is found by its code; an account by its code, its full or own name, or both together ("50110
+    Materials"). Case makes no difference where one record alone matches; deactivated records are not found.
+    """
+    items = {kind: _items(session, company_id, kind) for kind in sorted({placed.row.kind for placed in rows})}
+    accounts = _accounts(session, company_id, system)
+    suggest = _Suggestions()
+    links: list[tuple[int, Link]] = []
+    problems: list[FieldProblem] = []
+    for placed in rows:
+        row = placed.row
+        sources = _find(row.source, items[row.kind])
+        targets = _find(row.target, accounts)
+        if len(sources) == 1 and len(targets) == 1:
+            links.append((placed.line, (row.kind, min(sources), min(targets))))
+        if len(sources) != 1:
+            place = titles.get(row.kind, "source")
+            what = f"{WORDS[row.kind]} of company {company_id!r}"
+            message = _message(row.source, what, sources, items[row.kind], suggest)
+            problems.append(FieldProblem(("row", placed.line, place), message))
+        if len(targets) != 1:
+            place = titles.get("account") or titles.get("account_name") or "target"
+            what = f"{system} account of company {company_id!r}"
+            message = _message(row.target, what, targets, accounts, suggest)
+            problems.append(FieldProblem(("row", placed.line, place), message))
+    return links, problems
+
+
+def _items(session: Session, company_id: str, kind: str) -> Index:
+    item = SourceItem
+    codes = session.scalars(
+        select(item.code).where(item.company_id == company_id, item.kind == kind, item.deactivated_at.is_(None))
+    )
+    return _index((code, (code,)) for code in codes)
+
+
+def _accounts(session: Session, company_id: str, system: str) -> Index:
+    query = select(Account.code, Account.name, Account.parent).where(
+        Account.company_id == company_id, Account.system == system, Account.deactivated_at.is_(None)
+    )
+    return _index(
+        (code, (code, name, f"{parent}:{name}" if parent else name, f"{code} {name}", f"{code} - {name}"))
+        for code, name, parent in session.execute(query)
+    )
+
+
+def _index(records: Iterable[tuple[str, Iterable[str]]]) -> Index:
+    """Index codes by what people write for them, as it stands and in small letters."""
+    index: defaultdict[str, set[str]] = defaultdict(set)
+    for code, writings in records:
+        for writing in writings:
+            index[writing].add(code)
+            index[writing.casefold()].add(code)
+    for code in {code for codes in index.values() for code in codes}:
+        index[code] = {code}  # a code is itself, whatever else is called the same
+    return dict(index)
+
+
+def _find(text: str, index: Index) -> set[str]:
+    return index.get(text) or index.get(text.casefold()) or set()
+
+
+def _message(text: str, what: str, found: set[str], index: Index, suggest: "_Suggestions") -> str:
+    if found:
+        return f"{text!r} may mean {', '.join(repr(code) for code in sorted(found))}; write the code"
+    if not index:
+        return f"{text!r} is no active {what}, which has none; import those first"
+    near = suggest.nearest(text, index)
+    if near:
+        return f"{text!r} is no active {what}; did you mean {near!r}? Otherwise import the missing record first"
+    return f"{text!r} is no active {what}; correct it, remove the row, or import the missing record first"
+
+
+class _Suggestions:
+    """The nearest known writing of a text, within a budget: comparing is slow, and files can be all wrong."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str | None] = {}
+        self._spent = 0
+
+    def nearest(self, text: str, index: Index) -> str | None:
+        if text not in self._known and self._spent < COMPARISONS:
+            self._spent += len(index)
+            close = difflib.get_close_matches(text.casefold(), index, n=1) or difflib.get_close_matches(
+                text, index, n=1
+            )
+            self._known[text] = min(index[close[0]]) if close else None
+        return self._known.get(text)

@@ -1,0 +1,194 @@
+"""The loaded models: champion and challenger always, pinned versions when asked for, swapped while serving."""
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from crewflow_assets.errors import CrewflowError, NotFoundError, NotReadyError
+from crewflow_assets.spec import ModelSpec, Predictor
+
+logger = logging.getLogger("crewflow.serving")
+
+ALIASES = ("champion", "challenger")
+MOST_PINNED = 4
+UNKNOWN_SECONDS = 5.0
+"""A version that was not found is asked for again after this."""
+MOST_UNKNOWN = 1000
+
+
+class LoadedModel(Protocol):
+    """A predictor with the version it was registered as."""
+
+    @property
+    def predictor(self) -> Predictor:
+        """The fitted model."""
+
+    @property
+    def label(self) -> str:
+        """The version label, such as ``1.3``."""
+
+    @property
+    def number(self) -> int:
+        """The registry's own number of the version."""
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """The aliases that point at the version."""
+
+
+class VersionInfo(Protocol):
+    """What the registry knows of a version."""
+
+    @property
+    def label(self) -> str:
+        """The version label."""
+
+    @property
+    def number(self) -> int:
+        """The registry's own number."""
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """The aliases that point at it."""
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was registered."""
+
+    @property
+    def figures(self) -> dict[str, str]:
+        """Its headline figures, rendered."""
+
+
+class Source(Protocol):
+    """Where models come from: ``crewflow_assets.registry``."""
+
+    def load(self, spec: ModelSpec, version: str) -> LoadedModel:
+        """Load a version by alias or label."""
+
+    def alias_numbers(self, spec: ModelSpec) -> dict[str, int]:
+        """Return which version each alias points at."""
+
+    def describe(self, spec: ModelSpec) -> Sequence[VersionInfo]:
+        """Return all registered versions, newest first."""
+
+
+class Predictors:
+    """Predictors by model and version; reading is safe from any thread while ``refresh`` swaps them."""
+
+    def __init__(self, specs: Iterable[ModelSpec], source: Source) -> None:
+        self.specs = tuple(specs)
+        self.source = source
+        self._aliased: dict[tuple[str, str], LoadedModel] = {}
+        self._problems: dict[str, str] = {}
+        self._pinned: OrderedDict[tuple[str, str], LoadedModel] = OrderedDict()
+        self._unknown: OrderedDict[tuple[str, str], tuple[float, str]] = OrderedDict()
+        self._pinning = threading.Lock()
+        self._refreshing = threading.Lock()
+
+    def get(self, spec: ModelSpec, version: str) -> LoadedModel:
+        """Return the model of that version; a pinned one is loaded at its first use.
+
+        Raises:
+            NotFoundError: the model has no such version.
+            NotReadyError: the model has no version at all; the text says how to register one.
+        """
+        found = self._aliased.get((spec.name, version))
+        if found is not None:
+            return found
+        if version == "champion":
+            raise NotReadyError(self._problems.get(spec.name) or f"{spec.name} is still being loaded; try again")
+        if version in ALIASES:
+            raise NotFoundError(f"{spec.name} has no {version} at present; GET /v1/models shows what there is")
+        return self._pin(spec, version)
+
+    def loaded(self, spec: ModelSpec) -> dict[str, LoadedModel]:
+        """Return what is in memory, by the version it is asked for with."""
+        aliased = {alias: self._aliased.get((spec.name, alias)) for alias in ALIASES}
+        pinned = {label: model for (name, label), model in list(self._pinned.items()) if name == spec.name}
+        return {alias: model for alias, model in aliased.items() if model is not None} | pinned
+
+    def problem(self, spec: ModelSpec) -> str | None:
+        """Return why the model has no champion in memory, or why its newest state could not be read."""
+        return self._problems.get(spec.name)
+
+    def refresh(self) -> bool:
+        """Load what the aliases now point at, and answer whether anything changed; never raises.
+
+        A model that cannot be read anew goes on serving what it has.
+        """
+        with self._refreshing:
+            changed = [self._refresh_one(spec) for spec in self.specs]
+        return any(changed)
+
+    def _refresh_one(self, spec: ModelSpec) -> bool:
+        try:
+            numbers = self.source.alias_numbers(spec)
+            fresh: dict[str, LoadedModel] = {}
+            for alias in ALIASES:
+                held = self._aliased.get((spec.name, alias))
+                if alias not in numbers:
+                    continue
+                if held is not None and held.number == numbers[alias]:
+                    fresh[alias] = held
+                else:
+                    fresh[alias] = self.source.load(spec, alias)
+            if "champion" not in fresh:
+                self.source.load(spec, "champion")  # raises the text that says how to register one
+        except CrewflowError as error:
+            return self._failed(spec, str(error))
+        except Exception as error:  # whatever the registry's backend throws, serving goes on
+            if self._problems.get(spec.name) is None:
+                logger.warning("the registry could not be read for %s", spec.name, exc_info=error)
+            return self._failed(spec, f"the model registry cannot be read ({type(error).__name__}); trying again")
+        before = {alias: self._aliased.get((spec.name, alias)) for alias in ALIASES}
+        kept = {key: model for key, model in self._aliased.items() if key[0] != spec.name}
+        self._aliased = kept | {(spec.name, alias): model for alias, model in fresh.items()}
+        self._problems = {name: text for name, text in self._problems.items() if name != spec.name}
+        changed = any(before[alias] is not fresh.get(alias) for alias in ALIASES)
+        if changed:
+            with self._pinning:
+                self._unknown.clear()
+            labels = ", ".join(f"{alias} {model.label}" for alias, model in fresh.items())
+            logger.info("%s now serves %s", spec.name, labels)
+        return changed
+
+    def _failed(self, spec: ModelSpec, text: str) -> bool:
+        self._problems = {**self._problems, spec.name: text}
+        return False
+
+    def _pin(self, spec: ModelSpec, label: str) -> LoadedModel:
+        key = (spec.name, label)
+        with self._pinning:
+            found = self._pinned.get(key)
+            if found is not None:
+                self._pinned.move_to_end(key)
+                return found
+            known = next(
+                (m for (name, _), m in self._aliased.items() if name == spec.name and m.label == label), None
+            )
+            if known is not None:
+                return known
+            until, text = self._unknown.get(key, (0.0, ""))
+            if until > time.monotonic():
+                raise NotFoundError(text)
+            try:
+                found = self.source.load(spec, label)
+            except NotFoundError as error:
+                self._unknown[key] = (time.monotonic() + UNKNOWN_SECONDS, str(error))
+                if len(self._unknown) > MOST_UNKNOWN:
+                    self._unknown.popitem(last=False)
+                raise
+            except CrewflowError:
+                raise
+            except Exception as error:
+                logger.warning("%s %s could not be loaded", spec.name, label, exc_info=error)
+                raise NotReadyError(f"{spec.name} {label} cannot be loaded at present; try again") from error
+            self._pinned[key] = found
+            if len(self._pinned) > MOST_PINNED:
+                self._pinned.popitem(last=False)
+            return found

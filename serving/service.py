@@ -1,0 +1,149 @@
+"""BentoML services, made from model specs: nothing here knows any one model."""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import bentoml
+from _bentoml_impl.server.app import ServiceAppFactory  # type: ignore[import-untyped]  # no public way to middlewares
+from bentoml._internal.configuration.containers import BentoMLContainer
+from pydantic import ValidationError
+from pydantic_core import to_json
+from starlette.middleware import Middleware
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from crewflow_assets.spec import ModelSpec
+from serving.batches import batch_answer, batch_types
+from serving.guard import Guard, RestorePath
+from serving.predictors import Source
+from serving.problems import problem_of
+from serving.resources import resource_app
+from serving.routing import template_finder
+from serving.runtime import Runtime
+
+TIMEOUT_SECONDS = 60
+MOST_AT_ONCE = 512
+LOOPBACK = "127.0.0.1"
+
+
+class GuardedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML is untyped to mypy
+    """A BentoML service behind the guard, without tracing where nothing is exported."""
+
+    runtime: Runtime
+
+    def to_asgi(self, is_main: bool = True) -> ASGIApp:
+        """Build the application."""
+        self.inject_config()
+        quiet_refusals()
+        app = _AppFactory(self, is_main=is_main)()
+        app.router.redirect_slashes = False
+        return Guard(app, self.runtime, template_finder(app))
+
+
+class _AppFactory(ServiceAppFactory):  # type: ignore[misc]
+    @property
+    def middlewares(self) -> list[Middleware]:
+        everything: list[Middleware] = super().middlewares
+        if BentoMLContainer.config.tracing.exporter_type.get() is not None:
+            return everything
+        return [m for m in everything if getattr(m.cls, "__name__", "") != "OpenTelemetryMiddleware"]
+
+
+class _Lifecycle:
+    """Base of the class that ``bentoml.service`` gets."""
+
+    runtime: Runtime
+
+    @bentoml.on_startup  # type: ignore[untyped-decorator]
+    async def start(self) -> None:
+        """Load models."""
+        await self.runtime.start()
+
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    async def stop(self) -> None:
+        """Write what is still to be logged."""
+        await self.runtime.stop()
+
+
+def make_service(specs: Iterable[ModelSpec], *, name: str, source: Source, port: int) -> GuardedService:
+    """Make a service that serves these models.
+
+    Args:
+        specs: The models.
+        name: The service's name in logs and metrics.
+        source: Where models are loaded from: ``crewflow_assets.registry``.
+        port: The port unless ``bentoml serve --port`` says otherwise; it listens on loopback unless ``--host`` does.
+    """
+    runtime = Runtime(specs, source)
+    members: dict[str, Any] = {"runtime": runtime, "__doc__": "CrewFlow's models over HTTP; see /docs."}
+    for spec in runtime.specs:
+        members[spec.name] = _predict_api(spec, runtime)
+        members[f"{spec.name}_batch"] = _batch_api(spec, runtime)
+    inner = type(name, (_Lifecycle,), members)
+    decorated = bentoml.asgi_app(resource_app(runtime), path="/")(inner)
+    service: GuardedService = bentoml.service(
+        name=name,
+        service_class=GuardedService,
+        http={"host": LOOPBACK, "port": port},
+        traffic={"timeout": TIMEOUT_SECONDS, "max_concurrency": MOST_AT_ONCE},
+        logging={"access": {"enabled": False}},  # the guard writes one without personal data
+        metrics={"enabled": True},
+        envs=[{"name": "BENTOML_DO_NOT_TRACK", "value": "True"}],
+    )(decorated)
+    service.add_asgi_middleware(RestorePath)
+    service.runtime = runtime
+    return service
+
+
+def _predict_api(spec: ModelSpec, runtime: Runtime) -> Any:
+    predictions = runtime.predictions[spec.name]
+
+    async def predict(self: Any, body: Any, /) -> Any:  # noqa: ARG001
+        async def work() -> bytes:
+            answer = await runtime.in_thread(lambda: predictions.one(body))
+            return answer.model_dump_json().encode()
+
+        return await _answered(work)
+
+    return _api(predict, spec, "predict", spec.request_type, spec.response_type)
+
+
+def _batch_api(spec: ModelSpec, runtime: Runtime) -> Any:
+    predictions = runtime.predictions[spec.name]
+    request_type, response_type = batch_types(spec)
+
+    async def predict_batch(self: Any, body: Any, /) -> Any:  # noqa: ARG001
+        async def work() -> bytes:
+            return await runtime.in_thread(lambda: to_json(batch_answer(predictions.batch(body.requests))))
+
+        return await _answered(work)
+
+    return _api(predict_batch, spec, "predict_batch", request_type, response_type)
+
+
+def _api(function: Callable[..., Any], spec: ModelSpec, verb: str, request_type: Any, response_type: Any) -> Any:
+    function.__annotations__ = {"body": request_type, "return": response_type}
+    function.__name__ = function.__qualname__ = spec.name if verb == "predict" else f"{spec.name}_batch"
+    function.__doc__ = spec.question
+    return bentoml.api(route=f"/v1/{spec.name}/{verb}")(function)
+
+
+async def _answered(work: Callable[[], Awaitable[bytes]]) -> Response:
+    """Answer here, also with errors: BentoML would rewrite or hide them."""
+    try:
+        return Response(await work(), media_type="application/json")
+    except Exception as error:  # noqa: BLE001  # problem_of logs what nobody expected
+        return problem_of(error).response()
+
+
+class _WithoutRefusals(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], ValidationError))
+
+
+def quiet_refusals() -> None:
+    """Keep each 400 of a wrong body from being logged as an error with a stack trace."""
+    bento_logger = logging.getLogger("bentoml._internal.server.http_app")
+    if not any(isinstance(known, _WithoutRefusals) for known in bento_logger.filters):
+        bento_logger.addFilter(_WithoutRefusals())

@@ -1,0 +1,141 @@
+"""The gateway as it is run: ``bentoml serve``, a really fitted model, promotion while serving, and a clean end."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import Engine, func, select
+
+from crewflow_assets.store.database import reading
+from crewflow_assets.store.tables import Prediction
+from serving.client import MLClient, MLProblem
+from tests.serving.conftest import MAPPING_INPUT, add_company, bearer, new_key
+
+ROOT = Path(__file__).parents[2]
+START_SECONDS = 90.0
+POLL_SECONDS = 40.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def environment(sqlite_store: Engine, home: Path) -> dict[str, str]:
+    return {
+        **{name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"},
+        "CREWFLOW_HOME": str(home),
+        "BENTOML_HOME": str(home / "bentoml"),
+    }
+
+
+@pytest.fixture
+def gateway(environment: dict[str, str], home: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A gateway without any model, alone in its home folder."""
+    port = free_port()
+    command = [str(Path(sys.executable).parent / "bentoml"), "serve", "serving.gateway:service", "--port", str(port)]
+    with (home / "gateway.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.perf_counter() + START_SECONDS
+        while not alive(url):
+            assert process.poll() is None, (home / "gateway.log").read_text()
+            assert time.perf_counter() < deadline, (home / "gateway.log").read_text()
+            time.sleep(0.2)
+        yield url, process
+    finally:
+        if process.poll() is None:
+            process.terminate()  # its worker is in a process group of its own, and only it can end it
+        process.wait(timeout=30)
+
+
+def alive(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=2).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def registered(environment: dict[str, str], seed: int) -> str:
+    """Register the small model from another process, as training does."""
+    command = [sys.executable, "-m", "tests.serving.small_model", str(seed)]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    label: str = json.loads(done.stdout.splitlines()[-1])["label"]
+    return label
+
+
+def wait_for(ml: MLClient, label: str) -> None:
+    """Ask until the champion is the version of that label; every answer on the way is a right one."""
+    deadline = time.perf_counter() + POLL_SECONDS
+    while time.perf_counter() < deadline:
+        try:
+            if ml.predict("cost_code_mapping", "champion", MAPPING_INPUT)["model_version"] == label:
+                return
+        except MLProblem as problem:
+            if problem.status != 503:
+                raise
+        time.sleep(0.2)
+    raise AssertionError(f"version {label} is not served")
+
+
+def test_the_gateway_from_start_to_end(
+    gateway: tuple[str, subprocess.Popen[bytes]], environment: dict[str, str], home: Path
+) -> None:
+    url, process = gateway
+    add_company("c-17")
+    token, _ = new_key("c-17")
+    assert httpx.get(f"{url}/livez").status_code == 200
+    nothing = httpx.post(f"{url}/v1/cost_code_mapping/predict", json=MAPPING_INPUT, headers=bearer(token))
+    assert nothing.status_code == 503
+    assert "crewflow" in nothing.json()["detail"]
+
+    with MLClient(url, token) as ml:
+        first = registered(environment, 1)
+        wait_for(ml, first)
+        stored = {name: value for name, value in MAPPING_INPUT.items() if name != "target_accounts"}
+        before = ml.predict("cost_code_mapping", "champion", stored)
+        assert before["suggestions"][0]["target_code"] == "50100"
+        batch = ml.predict_batch("cost_code_mapping", first, [stored] * 100)
+        assert {one["variant"] for one in batch} == {"pinned"}
+
+        correction = {"system": "quickbooks", "source_code": "ELEC-105", "target_code": "61000", "decided_by": "u-1"}
+        decided = httpx.post(
+            f"{url}/v1/mappings/correct",
+            json={**correction, "prediction_id": before["prediction_id"]},
+            headers={**bearer(token), "Idempotency-Key": "k-1"},
+        )
+        assert decided.status_code == 200, decided.text
+        after = ml.predict("cost_code_mapping", "champion", stored)
+        assert (after["suggestions"][0]["target_code"], after["method"]) == ("61000", "person")
+        shown = httpx.get(f"{url}/v1/mappings?suggestions=true", headers=bearer(token)).json()
+        assert (shown["mapped"], shown["total"], len(shown["items"])) == (1, 4, 3)
+        assert all(item["prediction"]["withheld"] or item["prediction"]["suggestions"] for item in shown["items"])
+
+        second = registered(environment, 2)
+        wait_for(ml, second)
+        last = ml.predict("cost_code_mapping", "champion", stored)
+        models = httpx.get(f"{url}/v1/models", headers=bearer(token)).json()["models"]
+    assert [version["version"] for version in models[0]["versions"]] == [second, first]
+    assert "crewflow_predictions_total" in httpx.get(f"{url}/metrics").text
+
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 0
+    with reading() as session:
+        assert session.get(Prediction, last["prediction_id"]) is not None, "the log is written at shutdown"
+        assert (session.scalar(select(func.count()).select_from(Prediction)) or 0) > 105
+    told = (home / "gateway.log").read_text()
+    assert "Traceback" not in told, told

@@ -72,7 +72,7 @@ def model_assets(spec: ModelSpec) -> tuple[list[dg.AssetsDefinition], list[dg.As
     def candidate(
         context: dg.AssetExecutionContext, config: TrainingConfig, features: dict[str, Any]
     ) -> dg.MaterializeResult[dict[str, Any]]:
-        record = _record(spec, features, config.seed, "candidate", context.run_id)
+        record = _record(spec, features, config.seed, "candidate", context.run.run_id)
         fitted = spec.code().fit(_read(features), seed=config.seed)
         version = _register(spec, fitted, record)
         return dg.MaterializeResult(
@@ -123,8 +123,10 @@ def model_assets(spec: ModelSpec) -> tuple[list[dg.AssetsDefinition], list[dg.As
         present = registry.alias_numbers(spec).get(registry.CHAMPION)
         alias, reason = decide_promotion(spec, evaluation, present=present, number=version.number)
         if alias is None:
+            registry.promote(version, registry.CHALLENGER)
+            registry.tag(version, "crewflow.decision", reason)
             table = _read(features)
-            version, reason = _best_baseline(spec, table, features, evaluation["seed"], context.run_id, reason)
+            version, reason = _best_baseline(spec, table, features, evaluation["seed"], context.run.run_id, reason)
             alias = registry.CHAMPION
         registry.promote(version, alias)
         registry.tag(version, "crewflow.decision", reason)

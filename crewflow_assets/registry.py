@@ -128,7 +128,7 @@ def register(spec: ModelSpec, folder: Path, record: TrainingRecord) -> VersionIn
     for version in describe(spec):
         if version.tags.get(FINGERPRINT) == record.fingerprint:
             return version
-    client()
+    mlflow.set_tracking_uri(tracking_uri())  # MLflow's is global, and another installation may have set it
     label = _next_label(spec)
     with mlflow.start_run(experiment_id=_experiment(spec.name), run_name=f"{spec.name} {label}") as run:
         mlflow.log_params(
@@ -207,30 +207,31 @@ def promote(version: VersionInfo, alias: str) -> None:
 
 
 def describe(spec: ModelSpec) -> list[VersionInfo]:
-    """Return all versions, newest first; none if nothing was registered."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        aliases = _aliases(spec)
-    except MlflowException:
+    """Return all versions, newest first; none if nothing was registered. What others put there is left out."""
+    aliases = _aliases(spec)
+    if aliases is None:
         return []
     versions = client().search_model_versions(f"name = '{spec.name}'", max_results=1000)
-    infos = [_info(version, aliases) for version in versions]
+    infos = [_info(version, aliases) for version in versions if LABEL in version.tags]
     return sorted(infos, key=lambda info: info.number, reverse=True)
 
 
 def alias_numbers(spec: ModelSpec) -> dict[str, int]:
     """Return which version number each alias names; cheap enough to poll."""
+    return _aliases(spec) or {}
+
+
+def _aliases(spec: ModelSpec) -> dict[str, int] | None:
+    """Return the aliases, or None where the model was never registered."""
     from mlflow.exceptions import MlflowException
 
     try:
-        return _aliases(spec)
-    except MlflowException:
-        return {}
-
-
-def _aliases(spec: ModelSpec) -> dict[str, int]:
-    return {name: int(number) for name, number in client().get_registered_model(spec.name).aliases.items()}
+        model = client().get_registered_model(spec.name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+    return {name: int(number) for name, number in model.aliases.items()}
 
 
 def _info(version: "ModelVersion", aliases: Mapping[str, int] | None = None) -> VersionInfo:

@@ -41,7 +41,6 @@ lake_jobs = {
     kind: dg.define_asset_job(
         f"lake_{kind}",
         selection=dg.AssetSelection.assets(dg.AssetKey(["lake", kind])),
-        partitions_def=days,
         description=f"Write days of {kind} events to the lake.",
     )
     for kind in PAYLOADS

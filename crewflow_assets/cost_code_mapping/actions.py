@@ -76,7 +76,7 @@ def decide(
         if standing.target_code == target_code and (automatic or standing.method in PERSON):
             return answer_of(standing)
     decided = Decided(new_decision_id(), clock.now(), decision)
-    _record(session, company_id, decided)
+    _record(session, [(ledger, decided)])
     mapping = ledger.apply(decided, model_version=prediction.model_version if prediction else None)
     if mapping is None:
         raise ConflictError(f"{source_code!r} was decided at a later moment than now; check the clocks")
@@ -122,7 +122,7 @@ def undo(session: Session, *, company_id: str, decision_id: str, decided_by: str
             decided_by=decided_by,
         ),
     )
-    _record(session, company_id, undone)
+    _record(session, [(ledger, undone)])
     restored = ledger.apply(undone)
     if restored is None:
         raise ConflictError(f"{taken.source_code!r} was decided at a later moment than now; check the clocks")
@@ -156,6 +156,8 @@ def record_imported(session: Session, imported: list[ImportedMapping]) -> Mappin
     """Record mappings that a file says are in force; they count as a person's, and nobody is told."""
     inserted = updated = unchanged = 0
     ledgers: dict[str, MappingLedger] = {}
+    changes: list[tuple[MappingLedger, Decided]] = []
+    at = clock.now()
     for row in imported:
         ledger = ledgers.get(row.company_id) or ledgers.setdefault(
             row.company_id, MappingLedger(session, row.company_id)
@@ -169,7 +171,7 @@ def record_imported(session: Session, imported: list[ImportedMapping]) -> Mappin
         updated += previous is not None
         decided = Decided(
             new_decision_id(),
-            clock.now(),
+            at,
             MappingDecision(
                 kind=row.kind,
                 system=row.system,
@@ -181,7 +183,9 @@ def record_imported(session: Session, imported: list[ImportedMapping]) -> Mappin
                 decided_by="import",
             ),
         )
-        _record(session, row.company_id, decided)
+        changes.append((ledger, decided))
+    _record(session, changes)
+    for ledger, decided in changes:
         ledger.apply(decided)
     return MappingCounts(inserted=inserted, updated=updated, unchanged=unchanged)
 
@@ -257,15 +261,18 @@ def _refuse_contradiction(decision: MappingDecision, standing: Mapping, *, autom
         )
 
 
-def _record(session: Session, company_id: str, decided: Decided) -> None:
-    event = EventIn(
-        event_id=decided.decision_id,
-        kind="mapping_decision",
-        company_id=company_id,
-        occurred_at=decided.at,
-        payload=decided.decision.model_dump(mode="json"),
-    )
-    record_events(session, [event], handlers={})
+def _record(session: Session, changes: Sequence[tuple[MappingLedger, Decided]]) -> None:
+    events = [
+        EventIn(
+            event_id=decided.decision_id,
+            kind="mapping_decision",
+            company_id=ledger.company.id,
+            occurred_at=decided.at,
+            payload=decided.decision.model_dump(mode="json"),
+        )
+        for ledger, decided in changes
+    ]
+    record_events(session, events, handlers={})
 
 
 def _tell(session: Session, mapping: Mapping) -> None:

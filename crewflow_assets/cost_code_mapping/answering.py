@@ -53,15 +53,14 @@ def answer(predictor: MappingPredictor, request: MappingRequest) -> Answer:
     [query] = prepare([source])
     features = candidate_features(query, chart, history)
     ranking = predictor.rank(features, len(history))
-    order, confidences = ranking.order, _confidences(ranking)
+    order, confidence = ranking.order, ranking.confidence
     method: Method = "memory" if features[ranking.order[0], COLUMN["memory"]] >= 1 else "model"
     decided = context.standing.get((source.kind, source.code))
     withheld = False
     if decided is not None and decided.target_code in chart.position and decided.method in PERSON:
         first = chart.position[decided.target_code]
         order = np.r_[first, order[order != first]]
-        confidences = np.minimum(confidences, 1 - predictor.person_stands)
-        confidences[first] = predictor.person_stands
+        confidence = predictor.person_stands
         method, automatic = "person", True
     else:
         decided = None
@@ -69,6 +68,7 @@ def answer(predictor: MappingPredictor, request: MappingRequest) -> Answer:
         withheld = automatic and _withheld(request)
         automatic = automatic and not withheld
         method = method if automatic else "ask"
+    confidences = _confidences(ranking, int(order[0]), confidence)
     suggestions = [
         {
             "target_code": chart.targets[j].code,
@@ -111,13 +111,11 @@ def _chart(request: MappingRequest, context: CompanyContext) -> Chart:
     return context.chart
 
 
-def _confidences(ranking: Ranking) -> Floats:
-    """Return each candidate's probability of being right: the first's is calibrated, the others share the rest."""
-    first = ranking.order[0]
+def _confidences(ranking: Ranking, first: int, confidence: float) -> Floats:
+    """Return each candidate's probability of being right: the first's is given, the others share the rest."""
     rest = max(1 - float(ranking.probabilities[first]), 1e-12)
-    others = ranking.probabilities / rest * (1 - ranking.confidence)
-    confidences = np.minimum(others, ranking.confidence)
-    confidences[first] = ranking.confidence
+    confidences = np.minimum(ranking.probabilities / rest * (1 - confidence), confidence)
+    confidences[first] = confidence
     return np.asarray(confidences, np.float32)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from scipy.special import expit
 
 from crewflow_assets.cost_code_mapping.features import COLUMN, FEATURES
 from crewflow_assets.evaluation.calibration import automatic_threshold
@@ -81,7 +82,7 @@ class MappingPredictor(Predictor):
         probabilities /= probabilities.sum()
         order = _memory_first(np.argsort(-probabilities, kind="stable"), features[:, COLUMN["memory"]])
         inputs = _confidence_inputs(features, probabilities, order, n_history)
-        return Ranking(order, probabilities, _sigmoid(float(inputs @ self.confidence_weights)))
+        return Ranking(order, probabilities, float(expit(inputs @ self.confidence_weights)))
 
     def rank_all(self, queries: Queries) -> list[Ranking]:
         """Rank many queries."""
@@ -205,7 +206,3 @@ def _fit_confidence(predictor: MappingPredictor, queries: Queries) -> Floats:
         return np.concatenate([[np.log(share / (1 - share))], np.zeros(len(CONFIDENCE_INPUTS))])
     fitted = LogisticRegression(C=1.0).fit(inputs[:, 1:], right)
     return np.concatenate([fitted.intercept_, fitted.coef_[0]])
-
-
-def _sigmoid(value: float) -> float:
-    return float(1 / (1 + np.exp(-value)))

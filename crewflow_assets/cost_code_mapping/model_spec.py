@@ -28,7 +28,7 @@ def corrections_since(session: Session, since: datetime) -> Mapping[str, int]:
         )
         .group_by(Event.company_id)
     )
-    return dict(session.execute(counted).tuples().all())
+    return dict(session.execute(counted).all())
 
 
 COST_CODE_MAPPING = ModelSpec(

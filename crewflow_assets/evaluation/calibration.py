@@ -16,15 +16,21 @@ FEWEST_DECISIONS = 30
 
 def expected_calibration_error(confidence: Floats, right: Floats, *, bins: int = 10) -> float:
     """Return the mean distance between confidence and share right, equally filled bins (Nguyen & O'Connor 2015)."""
-    order = np.argsort(confidence, kind="stable")
-    parts = [part for part in np.array_split(order, bins) if len(part)]
+    parts, right = _parts(confidence, right, bins)
     return float(sum(len(p) * abs(confidence[p].mean() - right[p].mean()) for p in parts) / len(confidence))
+
+
+def _parts(confidence: Floats, right: Floats, bins: int) -> tuple[list[NDArray[np.int64]], Floats]:
+    """Return the rows of each bin; rows of equal confidence share what was right, as their order means nothing."""
+    order = np.argsort(confidence, kind="stable")
+    _, tied = np.unique(confidence, return_inverse=True)
+    shared = (np.bincount(tied, weights=right) / np.bincount(tied))[tied]
+    return [part for part in np.array_split(order, bins) if len(part)], shared
 
 
 def reliability(confidence: Floats, right: Floats, *, bins: int = 10) -> tuple[Floats, Floats, NDArray[np.int64]]:
     """Return mean confidence, share right and count of each equally filled bin."""
-    order = np.argsort(confidence, kind="stable")
-    parts = [part for part in np.array_split(order, bins) if len(part)]
+    parts, right = _parts(confidence, right, bins)
     return (
         np.array([confidence[p].mean() for p in parts]),
         np.array([right[p].mean() for p in parts]),

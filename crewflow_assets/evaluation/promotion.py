@@ -42,7 +42,7 @@ def gain(candidate: "pd.DataFrame", champion: "pd.DataFrame") -> Interval:
     Raises:
         ValueError: the two were not scored on the same rows.
     """
-    if not (candidate["cluster"].to_numpy() == champion["cluster"].to_numpy()).all():
+    if candidate["cluster"].tolist() != champion["cluster"].tolist():
         raise ValueError("candidate and champion were scored on different rows")
     difference = candidate["score"].to_numpy() - champion["score"].to_numpy()
     return cluster_mean(difference, candidate["cluster"].to_numpy())

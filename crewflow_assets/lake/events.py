@@ -5,8 +5,10 @@ A day is written whole, from all that the inbox holds of it, so writing it again
 
 import json
 import shutil
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from sqlalchemy import func, select
@@ -74,23 +76,22 @@ def write_day(session: Session, kind: str, day: date) -> int:
     folder = folder_of(kind) / f"day={day.isoformat()}"
     schema = event_schema(kind)
     count = 0
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    writer: pq.ParquetWriter | None = None
-    try:
-        for events in session.scalars(query).partitions():
-            if writer is None:
-                unfinished.mkdir(parents=True)
-                writer = pq.ParquetWriter(unfinished / "events.parquet", schema)
-            writer.write_table(pa.Table.from_pylist([_row(event) for event in events], schema=schema))
-            count += len(events)
-    finally:
-        if writer is not None:
-            writer.close()
-    shutil.rmtree(folder, ignore_errors=True)
-    if count:
-        unfinished.rename(folder)
+    with TemporaryDirectory(prefix=".unfinished-", dir=_made(folder_of(kind))) as unfinished:
+        file = Path(unfinished) / "events.parquet"
+        with pq.ParquetWriter(file, schema) as writer, closing(session.scalars(query)) as found:
+            for events in found.partitions():
+                writer.write_table(pa.Table.from_pylist([_row(event) for event in events], schema=schema))
+                count += len(events)
+        if count:
+            file.replace(_made(folder) / "events.parquet")  # at once: a reader sees the old day or the new one
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
     return count
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def stale_days(session: Session, kind: str) -> dict[date, int]:
@@ -116,7 +117,7 @@ def stale_days(session: Session, kind: str) -> dict[date, int]:
         if count is not None and count != _rows_written(kind, day):
             stale[day] = count
     if not stale:
-        mark.parent.mkdir(parents=True, exist_ok=True)
+        _made(mark.parent)
         mark.write_text(looked_at.isoformat())
     return stale
 
@@ -163,5 +164,6 @@ def read_events(kind: str, *, before: datetime) -> "ibis.Table":
             f"the lake holds no {kind} events; import data or run `crewflow demo`, then materialise lake/{kind}"
         )
     connection = ibis.duckdb.connect()
-    table = connection.read_parquet(str(folder / "day=*" / "events.parquet"))
+    files = str(folder / "day=*" / "events.parquet")
+    table = connection.read_parquet(files, union_by_name=True)  # days written before a field was added lack it
     return table.filter(table.occurred_at < ibis.timestamp(before.astimezone(UTC).isoformat()))

@@ -1,0 +1,310 @@
+"""Answers: precedence, the effect of a correction, confidence, reasons, and the withheld share."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from crewflow_assets.cost_code_mapping.actions import decide, undo
+from crewflow_assets.cost_code_mapping.answering import answer
+from crewflow_assets.cost_code_mapping.context import company_context
+from crewflow_assets.cost_code_mapping.contract import MappingRequest, TargetAccount
+from crewflow_assets.cost_code_mapping.lifecycle import CostCodeMapping
+from crewflow_assets.cost_code_mapping.model import MappingPredictor
+from crewflow_assets.errors import InvalidInputError
+from crewflow_assets.settings import get_settings
+from crewflow_assets.spec import Answer
+from crewflow_assets.store.database import transaction
+from tests.worlds import ACCOUNTS, COST_CODES, QUICKBOOKS, START, mapping_event, post, predictor, write_company
+
+COMPANY = "c-1"
+NAMES = {row.code: row.name for row in COST_CODES}
+BY_WORDS = predictor(name_similarity=5.0, source_covered=2.0, threshold=None)
+SURE = predictor(name_similarity=5.0, source_covered=2.0, threshold=0.5, certainty=3.0)
+
+
+@pytest.fixture
+def company(store: Engine) -> str:
+    with transaction() as session:
+        write_company(session, COMPANY)
+    return COMPANY
+
+
+@pytest.fixture
+def company_on_sqlite(sqlite_store: Engine) -> str:
+    """For many questions, where the database does not matter."""
+    with transaction() as session:
+        write_company(session, COMPANY)
+    return COMPANY
+
+
+@pytest.fixture
+def nothing_withheld(company: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREWFLOW_WITHHELD_SHARE", "0")
+    get_settings.cache_clear()
+
+
+def request(code: str = "16-100.L", **changes: Any) -> MappingRequest:
+    known = {
+        "crewflow_cost_code": code,
+        "cost_code_name": NAMES.get(code, "Rough Electrical Labor"),
+        "company_industry": "electrical",
+        "company_id": COMPANY,
+        "target_system": QUICKBOOKS,
+    }
+    return MappingRequest.model_validate(known | changes)
+
+
+def ask(code: str = "16-100.L", *, using: MappingPredictor = BY_WORDS, **changes: Any) -> Answer:
+    return answer(using, request(code, **changes))
+
+
+def first(found: Answer) -> dict[str, Any]:
+    suggestion: dict[str, Any] = found.fields["suggestions"][0]
+    return suggestion
+
+
+def map_by_event(code: str, target: str, hours: float = 1, **changes: Any) -> None:
+    with transaction() as session:
+        post(session, mapping_event(COMPANY, code, target, START + timedelta(hours=hours), **changes))
+
+
+def correct(code: str, target: str) -> str:
+    with transaction() as session:
+        found = decide(
+            session,
+            company_id=COMPANY,
+            action="correct",
+            kind="cost_code",
+            system=QUICKBOOKS,
+            source_code=code,
+            target_code=target,
+            decided_by="dana",
+        )
+    return str(found["decision_id"])
+
+
+ASKED = [
+    {"code": "A", "name": "Rough Electrical Labor"},
+    {"code": "B", "name": "Paint"},
+    {"code": "C", "name": "Desk"},
+]
+
+
+def test_the_stored_chart_is_asked_where_no_accounts_are_sent(company: str) -> None:
+    found = ask()
+    assert first(found)["target_code"] == "50100"
+    assert first(found)["target_name"] == "Electrical Labor"
+    assert len(found.fields["suggestions"]) == 5
+    assert len(ask(top_k=50).fields["suggestions"]) == len(ACCOUNTS)
+    assert len(ask(top_k=1).fields["suggestions"]) == 1
+
+
+def test_accounts_that_are_sent_take_the_place_of_the_stored_chart(company: str) -> None:
+    found = ask(target_accounts=ASKED)
+    assert first(found)["target_code"] == "A"
+    assert {s["target_code"] for s in found.fields["suggestions"]} == {"A", "B", "C"}
+
+
+def test_an_unknown_company_is_answered_from_the_accounts_it_sends(home: object) -> None:
+    assert first(ask(company_id=None, target_accounts=ASKED))["target_code"] == "A"
+
+
+def test_without_accounts_or_a_stored_chart_the_remedy_is_named(company: str) -> None:
+    for changes in ({"company_id": "c-9"}, {"company_id": None}, {"target_system": "sage"}):
+        with pytest.raises(InvalidInputError) as error:
+            ask(**changes)
+        [problem] = error.value.problems
+        assert problem.loc == ("target_accounts",)
+        assert "import the chart with `crewflow import accounts`" in problem.msg
+
+
+def test_an_account_that_is_sent_twice_is_refused_by_its_code(company: str) -> None:
+    with pytest.raises(InvalidInputError) as error:
+        ask(target_accounts=[*ASKED, {"code": "B", "name": "again"}])
+    assert "'B' occurs 2 times" in error.value.problems[0].msg
+
+
+def test_every_bad_request_of_a_batch_is_named_by_its_place(company: str) -> None:
+    requests = [request(), request(target_system="sage"), request(), request(company_id="c-9")]
+    with pytest.raises(InvalidInputError) as error:
+        CostCodeMapping().answer(BY_WORDS, requests)
+    assert [problem.loc for problem in error.value.problems] == [(1, "target_accounts"), (3, "target_accounts")]
+
+
+def test_a_correction_changes_the_very_next_answer(company: str) -> None:
+    assert first(ask())["target_code"] == "50100"
+    decision = correct("16-100.L", "61000")
+    found = ask()
+    assert first(found) == {
+        "target_code": "61000",
+        "target_name": "Office Supplies",
+        "confidence": 0.97,
+        "reason": "Mapped to 61000 by dana",
+        "auto_map": True,
+    }
+    assert found.fields["method"] == "person"
+    with transaction() as session:
+        undo(session, company_id=COMPANY, decision_id=decision, decided_by="dana")
+    assert first(ask())["target_code"] == "50100"
+
+
+def test_a_correction_changes_the_answer_for_another_code_of_the_same_name(company: str) -> None:
+    assert first(ask("01-510"))["target_code"] != "61000"
+    correct("01-500", "61000")  # "Trencher rental", and 01-510 is "TRENCHER - RENTAL"
+    found = ask("01-510")
+    assert first(found)["target_code"] == "61000"
+    assert "1 other code" in first(found)["reason"] or "No strong evidence" in first(found)["reason"]
+
+
+def test_precedence_is_person_then_memory_then_model_then_ask(nothing_withheld: None) -> None:
+    assert ask("01-510", using=SURE).fields["method"] == "model"
+    map_by_event("01-500", "61000")
+    assert ask("01-510", using=SURE).fields["method"] == "memory"
+    assert first(ask("01-510", using=SURE))["auto_map"] is True
+    map_by_event("01-510", "50300", 2)
+    assert ask("01-510", using=SURE).fields["method"] == "person"
+    assert first(ask("01-510", using=SURE))["target_code"] == "50300"
+    assert ask("16-100.L", using=BY_WORDS).fields["method"] == "ask"
+
+
+@pytest.mark.parametrize("method", ["model", "memory"])
+def test_what_the_platform_mapped_by_itself_is_not_called_a_persons(nothing_withheld: None, method: str) -> None:
+    map_by_event("16-100.L", "61000", method=method, decided_by="crewflow")
+    found = ask(using=SURE)
+    assert found.fields["method"] == "model"
+    assert first(found)["target_code"] == "50100"
+
+
+def test_a_persons_mapping_to_an_account_that_is_not_asked_about_does_not_answer(company: str) -> None:
+    map_by_event("16-100.L", "61000")
+    found = ask(target_accounts=ASKED)
+    assert first(found)["target_code"] == "A"
+    assert found.fields["method"] == "ask"
+
+
+def test_below_the_threshold_the_platform_asks(nothing_withheld: None) -> None:
+    unsure = predictor(name_similarity=5.0, threshold=0.96, certainty=3.0)  # says .953
+    found = ask(using=unsure)
+    assert (found.fields["method"], first(found)["auto_map"]) == ("ask", False)
+    sure = predictor(name_similarity=5.0, threshold=0.95, certainty=3.0)
+    assert (ask(using=sure).fields["method"], first(ask(using=sure))["auto_map"]) == ("model", True)
+
+
+def test_only_the_first_suggestion_is_ever_automatic(nothing_withheld: None) -> None:
+    assert [s["auto_map"] for s in ask(using=SURE).fields["suggestions"]] == [True] + [False] * 4
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize(
+    "using", [BY_WORDS, SURE, predictor(certainty=-3.0), predictor(nearest=9, person_stands=0.7)]
+)
+def test_confidences_fall_from_the_first_to_the_last_and_add_up_to_one_at_most(
+    company: str, using: MappingPredictor, mapped: bool
+) -> None:
+    map_by_event("01-500", "61000")
+    if mapped:
+        map_by_event("16-100.L", "40200")
+    for code in ("16-100.L", "01-510", "16-300.S"):
+        found = [s["confidence"] for s in ask(code, using=using, top_k=50).fields["suggestions"]]
+        assert found == sorted(found, reverse=True)
+        assert all(0 <= confidence <= 1 for confidence in found)
+        assert sum(found) <= 1.001
+
+
+def test_the_withheld_share_goes_blind_to_a_person_always_the_same_items(company_on_sqlite: str) -> None:
+    def ask_for(number: int) -> Answer:
+        return ask(f"NEW-{number}", using=SURE, top_k=1)
+
+    found = [ask_for(number) for number in range(1000)]
+    withheld = [one for one in found if one.withheld]
+    assert 0.03 < len(withheld) / 1000 < 0.07  # 5 % and nearly three standard errors
+    for one in withheld:
+        assert one.fields["withheld"] is True
+        assert one.fields["method"] == "ask"
+        assert not any(s["auto_map"] for s in one.fields["suggestions"])
+    assert {one.propensity for one in found} == {0.05}
+    assert [ask_for(n).withheld for n in range(300)] == [one.withheld for one in found[:300]]
+    for one in found:
+        if not one.withheld:
+            assert (one.fields["method"], first(one)["auto_map"]) == ("model", True)
+
+
+def test_a_share_of_one_half_withholds_one_half(company_on_sqlite: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREWFLOW_WITHHELD_SHARE", "0.5")
+    get_settings.cache_clear()
+    found = [ask(f"NEW-{number}", using=SURE) for number in range(400)]
+    assert 0.41 < sum(one.withheld for one in found) / 400 < 0.59
+    assert found[0].propensity == 0.5
+
+
+def test_what_would_not_be_automatic_anyway_is_never_withheld(company: str) -> None:
+    assert not any(ask(f"NEW-{number}", using=BY_WORDS).withheld for number in range(100))
+
+
+def test_what_a_person_decided_is_never_withheld(company: str) -> None:
+    for code in NAMES:
+        map_by_event(code, "61000")
+    assert not any(ask(code, using=SURE).withheld for code in NAMES)
+
+
+@pytest.mark.parametrize(
+    ("weights", "history", "reason"),
+    [
+        ({"name_similarity": 5.0}, {}, "“electrical labor” stands in the account's name"),
+        ({"cost_type_match": 5.0}, {}, "A labor code, and an account for labor"),
+        ({"memory": 9.0, "share_group": 1.0}, {"16-200.L": "50100"}, "Similar to 1 other code under “16 Electrical”"),
+        (
+            {"share_prefix": 9.0},
+            {"16-200.L": "50100", "16-100.M": "50100"},
+            "Similar to 2 other codes beginning with 16",
+        ),
+        ({"used_before": 9.0}, {"01-900": "50100"}, "You mapped 1 other code to 50100"),
+    ],
+)
+def test_the_reason_names_the_evidence_that_counted(
+    company: str, weights: dict[str, float], history: dict[str, str], reason: str
+) -> None:
+    for code, target in history.items():
+        map_by_event(code, target)
+    group = "16 Electrical" if "memory" in weights else None
+    sent = [account.model_dump() for account in stored_accounts()]
+    found = ask(
+        "NEW-1" if "used_before" in weights else "16-999",
+        using=predictor(**weights),
+        target_accounts=sent,
+        cost_code_group=group,
+    )
+    assert first(found)["target_code"] == "50100"
+    assert first(found)["reason"].startswith(reason), first(found)["reason"]
+
+
+def stored_accounts() -> list[TargetAccount]:
+    return [TargetAccount(code=str(a.code), name=a.name, type=a.type, parent=a.parent) for a in ACCOUNTS]
+
+
+def test_reasons_speak_of_the_companys_own_history_alone(company: str) -> None:
+    with transaction() as session:
+        write_company(session, "c-2")
+        post(session, mapping_event("c-2", "01-500", "61000", START + timedelta(hours=1)))
+    found = ask("01-510", using=predictor(memory=9.0, nearest=9.0, used_before=9.0), top_k=50)
+    assert first(found)["target_code"] == ACCOUNTS[0].code  # nothing is known, so the order of the chart stands
+    assert not any("You mapped" in s["reason"] for s in found.fields["suggestions"])
+
+
+def test_the_context_of_a_company_is_kept_until_something_changes(company: str) -> None:
+    one = company_context(COMPANY, QUICKBOOKS)
+    assert company_context(COMPANY, QUICKBOOKS) is one
+    map_by_event("01-500", "61000")
+    other = company_context(COMPANY, QUICKBOOKS)
+    assert other is not one
+    assert other.standing.keys() == {("cost_code", "01-500")}
+    assert one.standing == {}
+
+
+def test_the_heading_of_a_stored_item_is_known_without_being_sent(company: str) -> None:
+    map_by_event("16-100.L", "40200")
+    by_group = predictor(share_group=9.0)
+    assert first(ask("16-200.M", using=by_group))["target_code"] == "40200"
+    assert first(ask("NEW", using=by_group, cost_code_name="Other"))["target_code"] == "50100"

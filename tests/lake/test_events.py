@@ -1,0 +1,229 @@
+"""The lake: what went into the inbox comes out by day, whole, late arrivals included."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sqlalchemy import Engine
+
+from crewflow_assets import clock
+from crewflow_assets.errors import NotReadyError
+from crewflow_assets.ingest.event_kinds import PAYLOADS, EventIn
+from crewflow_assets.ingest.events import record_events
+from crewflow_assets.lake import events as lake
+from crewflow_assets.lake.events import event_schema, folder_of, read_events, stale_days, write_day
+from crewflow_assets.store.database import reading, transaction
+from crewflow_assets.store.tables import Company
+from tests.ingest.test_events import EXAMPLES
+from tests.third_party import IGNORED
+
+DAY = date(2026, 1, 5)
+NOON = datetime(2026, 1, 5, 12, 0, 0, 123457, tzinfo=UTC)
+FOREVER = datetime(2030, 1, 1, tzinfo=UTC)
+
+pytestmark = IGNORED
+
+
+@pytest.fixture
+def company(store: Engine) -> str:
+    with transaction() as session:
+        session.add(Company(id="c-1", name="Test", industry="electrical", created_at=NOON))
+    return "c-1"
+
+
+def record(*events: tuple[str, datetime], kind: str = "api_status", received: datetime | None = None) -> None:
+    posted = [
+        EventIn(event_id=name, kind=kind, company_id="c-1", occurred_at=at, payload=EXAMPLES[kind])
+        for name, at in events
+    ]
+    with clock.fixed(received or NOON + timedelta(days=30)), transaction() as session:
+        record_events(session, posted, handlers={})
+
+
+def write(day: date = DAY, kind: str = "api_status") -> int:
+    with reading() as session:
+        return write_day(session, kind, day)
+
+
+def stale(kind: str = "api_status", now: datetime | None = None) -> dict[date, int]:
+    with clock.fixed(now or NOON + timedelta(days=31)), reading() as session:
+        return stale_days(session, kind)
+
+
+def rows(kind: str = "api_status", before: datetime = FOREVER) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = read_events(kind, before=before).order_by("occurred_at").to_pyarrow().to_pylist()
+    return found
+
+
+def ids() -> list[str]:
+    return [row["event_id"] for row in rows()]
+
+
+def test_every_kind_of_event_comes_out_as_it_went_in(company: str) -> None:
+    for kind, payload in EXAMPLES.items():
+        record((f"{kind}-1", NOON), kind=kind, received=NOON + timedelta(seconds=3, microseconds=7))
+        assert write(kind=kind) == 1
+        [row] = rows(kind)
+        assert row["event_id"] == f"{kind}-1"
+        assert row["company_id"] == "c-1"
+        assert row["occurred_at"] == NOON  # to the microsecond
+        assert row["received_at"] == NOON + timedelta(seconds=3, microseconds=7)
+        for name, value in PAYLOADS[kind].model_validate(payload).model_dump(mode="json").items():
+            found = row[name]
+            assert found == value or (isinstance(value, dict) and json.loads(found) == value), name
+
+
+@pytest.mark.parametrize("kind", sorted(PAYLOADS))
+def test_moments_are_kept_in_microseconds_since_spark_refuses_nanoseconds(kind: str) -> None:
+    schema = event_schema(kind)
+    for name in ("occurred_at", "received_at"):
+        assert schema.field(name).type == pa.timestamp("us", tz="UTC")
+    assert set(schema.names) == {"event_id", "company_id", "occurred_at", "received_at", *PAYLOADS[kind].model_fields}
+
+
+def test_numbers_stay_numbers_and_flags_stay_flags() -> None:
+    schema = event_schema("sync_attempt")
+    types = {name: str(schema.field(name).type) for name in ("ok", "latency_ms", "status_code", "calls", "system")}
+    assert types == {
+        "ok": "bool",
+        "latency_ms": "double",
+        "status_code": "int64",
+        "calls": "int64",
+        "system": "string",
+    }
+    assert str(event_schema("record_version").field("values").type) == "string"  # JSON
+    assert str(event_schema("conflict_decision").field("resolution").type) == "string"
+
+
+def test_a_day_is_a_utc_day_from_midnight_to_midnight(company: str) -> None:
+    midnight = datetime(2026, 1, 5, tzinfo=UTC)
+    tick = timedelta(microseconds=1)
+    record(
+        ("before", midnight - tick),
+        ("first", midnight),
+        ("last", midnight + timedelta(days=1) - tick),
+        ("after", midnight + timedelta(days=1)),
+    )
+    assert write() == 2
+    assert ids() == ["first", "last"]
+
+
+def test_writing_a_day_again_takes_up_what_came_late(company: str) -> None:
+    record(("a", NOON))
+    write()
+    record(("late", NOON - timedelta(hours=1)))
+    assert ids() == ["a"]
+    assert write() == 2
+    assert ids() == ["late", "a"]
+    assert len(list(folder_of("api_status").glob("**/*.parquet"))) == 1
+
+
+def test_reading_stops_before_the_moment_asked_for(company: str) -> None:
+    record(("a", NOON), ("b", NOON + timedelta(microseconds=1)))
+    write()
+    assert rows(before=NOON) == []
+    assert [row["event_id"] for row in rows(before=NOON + timedelta(microseconds=1))] == ["a"]
+
+
+def test_a_day_without_events_has_no_file(company: str) -> None:
+    assert write() == 0
+    assert not list(folder_of("api_status").glob("day=*"))
+    with pytest.raises(
+        NotReadyError, match="the lake holds no api_status events; import data or run `crewflow demo`"
+    ):
+        read_events("api_status", before=FOREVER)
+
+
+def test_a_writer_that_dies_half_way_leaves_the_day_as_it_was(company: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    record(("a", NOON))
+    write()
+    record(("b", NOON), ("c", NOON))
+    real = lake._row
+    calls: Iterator[int] = iter(range(10))
+
+    def dies_at_the_second(event: Any) -> dict[str, Any]:
+        if next(calls) == 1:
+            raise KeyboardInterrupt
+        return real(event)
+
+    monkeypatch.setattr(lake, "_row", dies_at_the_second)
+    monkeypatch.setattr(lake, "ROWS_PER_FETCH", 1)
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert ids() == ["a"]
+    assert stale() == {DAY: 3}
+
+
+def test_a_folder_that_a_killed_writer_left_behind_is_never_read(company: str) -> None:
+    record(("a", NOON))
+    write()
+    left = folder_of("api_status") / ".unfinished-x"
+    left.mkdir()
+    pq.write_table(pa.table({"event_id": ["ghost"]}), left / "events.parquet")
+    assert ids() == ["a"]
+    assert write() == 1
+
+
+def test_days_written_before_a_field_was_added_are_still_read(company: str) -> None:
+    record(("old", NOON))
+    write()
+    file = folder_of("api_status") / f"day={DAY}" / "events.parquet"
+    pq.write_table(pq.read_table(file, partitioning=None).drop(["status"]), file)
+    record(("new", NOON + timedelta(days=1)))
+    write(DAY + timedelta(days=1))
+    assert [(row["event_id"], row["status"]) for row in rows()] == [("old", None), ("new", "partial_outage")]
+
+
+def test_stale_days_are_exactly_those_the_lake_lacks_events_of(company: str) -> None:
+    days = [DAY + timedelta(days=i) for i in range(4)]
+    record(*((f"e-{i}", NOON + timedelta(days=i)) for i in range(4)))
+    assert stale() == dict.fromkeys(days, 1)
+    for day in days:
+        write(day)
+    assert stale() == {}
+    record(("late", NOON + timedelta(days=1, hours=3)), received=NOON + timedelta(days=31))
+    assert stale() == {days[1]: 2}
+    write(days[1])
+    assert stale() == {}
+
+
+def test_other_kinds_are_not_stale_for_it(company: str) -> None:
+    record(("a", NOON), kind="sync_attempt")
+    assert stale("api_status") == {}
+    assert stale("sync_attempt") == {DAY: 1}
+
+
+def test_an_event_that_was_committed_after_the_last_look_is_found(company: str) -> None:
+    """A transaction may commit some time after the moment that its events say to have been received."""
+    look = NOON + timedelta(days=2)
+    assert stale(now=look) == {}
+    record(("slow", NOON), received=look - timedelta(minutes=5))
+    assert stale(now=look + timedelta(minutes=1)) == {DAY: 1}
+
+
+def test_after_a_look_at_a_complete_lake_old_days_are_not_counted_again(
+    company: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(*((f"e-{i}", NOON + timedelta(days=i)) for i in range(3)), received=NOON + timedelta(days=4))
+    for i in range(3):
+        write(DAY + timedelta(days=i))
+    assert stale(now=NOON + timedelta(days=5)) == {}
+    counted: list[date] = []
+
+    def nothing_written(_kind: str, day: date) -> int:
+        counted.append(day)
+        return 0
+
+    monkeypatch.setattr(lake, "_rows_written", nothing_written)
+    record(("new", NOON + timedelta(days=4)), received=NOON + timedelta(days=5, hours=1))
+    assert list(stale(now=NOON + timedelta(days=6))) == [DAY + timedelta(days=4)]
+    assert counted == [DAY + timedelta(days=4)]
+
+
+def test_the_lake_lives_under_the_home_folder(home: Path) -> None:
+    assert folder_of("api_status") == home.resolve() / "lake" / "api_status"

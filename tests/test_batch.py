@@ -1,0 +1,56 @@
+"""The pyfunc face of a registered model: a data frame in, answers out."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from pydantic import ValidationError
+
+from crewflow_assets import registry
+from crewflow_assets.batch import MODEL_NAME, BatchModel
+from crewflow_assets.cost_code_mapping.model_spec import COST_CODE_MAPPING
+from crewflow_assets.registry import TrainingRecord
+from tests.third_party import IGNORED
+from tests.worlds import predictor, start_registry
+
+pytestmark = IGNORED
+ACCOUNTS = [{"code": "A", "name": "Rough Electrical"}, {"code": "B", "name": "Paint"}]
+FRAME = pd.DataFrame(
+    {
+        "crewflow_cost_code": ["E-1", "P-1"],
+        "cost_code_name": ["Electrical, rough", "PAINT"],
+        "cost_code_group": ["16 Electrical", None],
+        "company_industry": ["electrical", "painting"],
+        "target_system": ["quickbooks", "xero"],
+        "target_accounts": [ACCOUNTS, ACCOUNTS],
+        "top_k": [1.0, float("nan")],
+    }
+)
+
+
+def test_mlflow_loads_the_model_and_answers_each_row(home: Path, tmp_path: Path) -> None:
+    import mlflow
+
+    start_registry()
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    predictor(name_similarity=5.0).save(saved)
+    (saved / MODEL_NAME).write_text("cost_code_mapping\n")
+    record = TrainingRecord(
+        role="candidate", seed=1, data_until=datetime(2026, 1, 1, tzinfo=UTC), feature_hash="f", code_hash="c"
+    )
+    version = registry.register(COST_CODE_MAPPING, saved, record)
+    registry.promote(version, registry.CHAMPION)
+    loaded = mlflow.pyfunc.load_model("models:/cost_code_mapping@champion")
+    answers = loaded.predict(FRAME)
+    assert [answer["suggestions"][0]["target_code"] for answer in answers] == ["A", "B"]
+    assert [len(answer["suggestions"]) for answer in answers] == [1, 2]
+    assert {answer["method"] for answer in answers} == {"ask"}
+
+
+def test_empty_cells_are_left_out_and_wrong_ones_refused(home: Path) -> None:
+    model = BatchModel(COST_CODE_MAPPING, predictor(name_similarity=5.0))
+    assert len(model.predict(FRAME)) == 2
+    with pytest.raises(ValidationError, match="target_system"):
+        model.predict(FRAME.assign(target_system="Quick Books"))

@@ -1,0 +1,99 @@
+"""The types that all requests share: what they refuse, and that they refuse it by name."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from crewflow_assets.contract import (
+    Contract,
+    Identifier,
+    Name,
+    PredictionRequest,
+    Probability,
+    System,
+    Text,
+    example_of,
+)
+from crewflow_assets.cost_code_mapping.contract import MappingRequest, Suggestion
+
+
+class Wall(Contract):
+    name: Name
+    height: float = 1.0
+
+
+def test_unknown_fields_are_refused() -> None:
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        Wall.model_validate({"name": "north", "widht": 3})
+
+
+def test_values_stay_out_of_the_error_text() -> None:
+    with pytest.raises(ValidationError) as error:
+        Wall.model_validate({"name": "north", "height": "secret-17"})
+    assert "secret-17" not in str(error.value)
+
+
+def test_a_request_cannot_be_changed_once_checked() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Wall(name="north").height = 2.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("field", [Text, Name, Identifier])
+@pytest.mark.parametrize("character", ["\x00", "\x07", "\x1b"])
+def test_control_characters_are_refused_by_their_number(field: Any, character: str) -> None:
+    with pytest.raises(ValidationError, match=f"U\\+{ord(character):04X}; remove it"):
+        TypeAdapter[str](field).validate_python(f"Rough{character}Electrical")
+
+
+def test_lone_surrogates_are_refused_since_no_database_takes_them() -> None:
+    with pytest.raises(ValidationError, match="unicode"):
+        TypeAdapter[str](Name).validate_python("\ud800")
+
+
+@given(st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=300))
+def test_every_other_text_passes_unchanged(text: str) -> None:
+    assert TypeAdapter[str](Name).validate_python(text) == text
+
+
+@pytest.mark.parametrize(("field", "longest"), [(Text, 2000), (Name, 300), (Identifier, 100)])
+def test_lengths_are_bounded(field: Any, longest: int) -> None:
+    adapter = TypeAdapter[str](field)
+    assert adapter.validate_python("x" * longest)
+    with pytest.raises(ValidationError):
+        adapter.validate_python("x" * (longest + 1))
+
+
+@pytest.mark.parametrize("name", ["QuickBooks", "q", "1c", "quick books", "quickbooks\n", "x" * 51, ""])
+def test_a_system_is_a_short_lower_case_name(name: str) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter[str](System).validate_python(name)
+
+
+@pytest.mark.parametrize("value", [-0.01, 1.01, float("nan"), float("inf")])
+def test_a_probability_lies_between_zero_and_one(value: float) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter[float](Probability).validate_python(value)
+
+
+@pytest.mark.parametrize("version", ["champion", "challenger", "1.0", "12.345"])
+def test_versions_are_aliases_or_labels(version: str) -> None:
+    assert PredictionRequest(version=version).version == version
+
+
+@pytest.mark.parametrize("version", ["latest", "1", "1.", "v1.0", "1.0\n", "99999.0", ""])
+def test_other_versions_are_refused(version: str) -> None:
+    with pytest.raises(ValidationError):
+        PredictionRequest(version=version)
+
+
+def test_examples_are_built_from_the_fields_that_have_one() -> None:
+    assert example_of(Suggestion) == {
+        "target_code": "50100",
+        "target_name": "Electrical Labor",
+        "confidence": 0.95,
+        "reason": "Similar to 12 other electrical codes you mapped to 50100",
+    }
+    assert example_of(MappingRequest)["crewflow_cost_code"] == "ELEC-105"

@@ -1,0 +1,303 @@
+"""The life of a model, run in Dagster on a real store, lake and registry."""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import pytest
+from sqlalchemy import Engine
+
+from crewflow_assets import clock, registry
+from crewflow_assets.cost_code_mapping.lifecycle import CostCodeMapping
+from crewflow_assets.cost_code_mapping.model_spec import COST_CODE_MAPPING
+from crewflow_assets.lifecycle import code_hash, decide_promotion, evaluation_metadata, model_assets, write_features
+from crewflow_assets.spec import Evaluation, Figure, Gate, ModelSpec
+from crewflow_assets.store.database import engine_for
+from pipelines.resources import json_io
+from tests.third_party import IGNORED
+from tests.worlds import companies_of, correct_some, fill_home, write_lake
+
+pytestmark = IGNORED
+
+SPEC = dataclasses.replace(COST_CODE_MAPPING, gates=(Gate("top1_gain", "low", ">", 0.0),))  # enough for a small world
+IMPOSSIBLE = dataclasses.replace(SPEC, gates=(*SPEC.gates, Gate("top1", "value", ">", 2.0)))
+LATER = datetime(2026, 2, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def filled(home: Path) -> Iterator[Path]:
+    """A home with companies, decisions and a lake, and an empty registry."""
+    engine_for.cache_clear()
+    fill_home()
+    yield home
+    engine_for.cache_clear()
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+def train(
+    instance: dg.DagsterInstance, spec: ModelSpec = SPEC, *, at: datetime = LATER, seed: int | None = None
+) -> dg.ExecuteInProcessResult:
+    assets, checks = model_assets(spec)
+    job = dg.define_asset_job("training", selection=dg.AssetSelection.groups(spec.name))
+    definitions = dg.Definitions(
+        assets=assets,
+        asset_checks=checks,
+        jobs=[job],
+        resources={"json_io": json_io},
+        executor=dg.in_process_executor,
+    )
+    config = {"ops": {f"{spec.name}__candidate": {"config": {"seed": seed}}}} if seed is not None else {}
+    with clock.fixed(at):
+        return definitions.resolve_job_def("training").execute_in_process(
+            instance=instance, raise_on_error=False, run_config=config
+        )
+
+
+def materialised(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
+    """Return the metadata of each asset that was materialised, by its name."""
+    found = {}
+    for event in result.get_asset_materialization_events():
+        key = event.asset_key
+        assert key is not None
+        metadata = event.step_materialization_data.materialization.metadata
+        found[key.path[-1]] = {name: value.value for name, value in metadata.items()}
+    return found
+
+
+def labels() -> list[str]:
+    return [version.label for version in registry.describe(SPEC)]
+
+
+def records(table: Any) -> list[dict[str, Any]]:
+    return (
+        [dict(record.data) for record in table.records]
+        if hasattr(table, "records")
+        else [dict(r.data) for r in table]
+    )
+
+
+def test_a_healthy_training_ends_with_a_champion_and_a_second_one_registers_nothing_new(
+    filled: Path, instance: dg.DagsterInstance
+) -> None:
+    first = train(instance)
+    assert first.success
+    seen = materialised(first)
+    assert set(seen) == {"features", "candidate", "evaluation", "champion"}
+    [checked] = first.get_asset_check_evaluations()
+    assert checked.passed
+    assert seen["features"]["dagster/row_count"] > 10_000
+    assert seen["champion"]["champion"] == "1.0"
+    assert seen["champion"]["reason"] == "all gates met, and there was no champion"
+    figures = {row["figure"]: row for row in records(seen["evaluation"]["figures"])}
+    assert figures["top1"]["value"] > figures["top1"]["baseline_value"]
+    assert {"reliability", "precision_coverage", "top1_by_industry", "worst_mistakes"} <= set(seen["evaluation"])
+
+    champion = registry.find(SPEC, "champion")
+    assert champion.tags["crewflow.decision"] == "all gates met, and there was no champion"
+    assert champion.tags[registry.ROLE] == "candidate"
+    assert champion.data_until == LATER
+    assert "top1" in champion.figures
+
+    again = train(instance, at=LATER + timedelta(days=1))
+    assert again.success
+    assert labels() == ["1.0"]
+    assert materialised(again)["champion"]["reason"] == "it is the champion already"
+
+    for file in filled.rglob("*"):
+        if file.is_file() and "storage" not in file.parts:
+            assert file.suffix not in {".pkl", ".pickle", ".joblib"}, file
+            assert not file.read_bytes().startswith((b"\x80\x04", b"\x80\x05")), file
+    handed_on = sorted(file.name for file in (filled / "assets").rglob("*") if file.is_file())
+    assert handed_on == ["candidate.json", "champion.json", "evaluation.json", "features.json"]
+
+
+def test_new_decisions_give_a_new_version_that_is_compared_with_the_champion(
+    filled: Path, instance: dg.DagsterInstance
+) -> None:
+    assert train(instance).success
+    for company in companies_of("train", 3):
+        correct_some(company, 15, LATER)
+    write_lake()
+    result = train(instance, at=LATER + timedelta(days=1))
+    assert result.success
+    assert labels() == ["1.1", "1.0"]
+    compared = materialised(result)["evaluation"]["against_champion"]
+    assert compared["champion"] == "1.0"
+    assert compared["low"] <= compared["gain"]
+    decided = materialised(result)["champion"]
+    alias = "champion" if compared["low"] > -SPEC.tolerance else "challenger"
+    if not records(materialised(result)["evaluation"]["gates"])[0]["passed"]:
+        alias = "challenger"
+    assert "1.1" in decided["decided"]
+    assert registry.find(SPEC, "1.1").aliases == (alias,)
+    assert registry.find(SPEC, "champion").label == decided["champion"]
+
+
+def test_a_poisoned_feature_table_stops_the_training_and_names_its_columns(
+    filled: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = CostCodeMapping.build_features
+
+    def poisoned(self: CostCodeMapping, cutoff: datetime) -> pd.DataFrame:
+        table = real(self, cutoff)
+        table.loc[:99, "label"] = 7
+        table.loc[:9, "name_similarity"] = 9.0
+        table["candidate"] = table["candidate"].where(table.index > 4)
+        return table
+
+    monkeypatch.setattr(CostCodeMapping, "build_features", poisoned)
+    result = train(instance)
+    assert not result.success
+    [checked] = result.get_asset_check_evaluations()
+    assert not checked.passed
+    assert checked.severity is dg.AssetCheckSeverity.ERROR
+    assert checked.description == "3 of 7 expectations failed"
+    wrong = {row["column"]: row for row in records(checked.metadata["results"].value) if not row["passed"]}
+    assert set(wrong) == {"label", "name_similarity", "candidate"}
+    assert wrong["label"]["unexpected"] == 100
+    assert set(materialised(result)) == {"features"}
+    assert registry.describe(SPEC) == []
+
+
+def test_where_the_first_candidate_fails_its_gates_the_best_baseline_is_champion_and_says_so(
+    filled: Path, instance: dg.DagsterInstance
+) -> None:
+    result = train(instance, IMPOSSIBLE)
+    assert result.success
+    champion = registry.find(SPEC, "champion")
+    assert champion.label == "1.1"
+    assert champion.tags[registry.ROLE].startswith("baseline: ")
+    best = champion.tags[registry.ROLE].removeprefix("baseline: ")
+    assert champion.tags["crewflow.decision"] == (
+        f"the baseline “{best}” stands in, since the first candidate failed (gates not met: top1 > 2)"
+    )
+    assert "top1" in champion.figures
+    candidate = registry.find(SPEC, "1.0")
+    assert candidate.aliases == ("challenger",)
+    assert candidate.tags["crewflow.decision"] == "gates not met: top1 > 2"
+    code = SPEC.code()
+    table = pd.read_parquet(next((filled / "features" / SPEC.name).glob("*.parquet")))
+    scores = {
+        name: code.row_scores(baseline, table)["score"].mean()
+        for name, baseline in code.baselines(table, seed=7).items()
+    }
+    assert best == max(scores, key=lambda name: scores[name])
+
+    again = train(instance, IMPOSSIBLE)  # nothing changed: nothing new, and the baseline still stands
+    assert again.success
+    assert labels() == ["1.1", "1.0"]
+    assert registry.alias_numbers(SPEC) == {"champion": 2, "challenger": 1}
+
+    better = train(instance)  # the same candidate under gates that it meets takes over from the baseline
+    assert better.success
+    assert registry.find(SPEC, "champion").label == "1.0"
+    assert materialised(better)["evaluation"]["against_champion"]["champion"] == "1.1"
+
+
+def test_the_seed_of_a_run_is_part_of_what_makes_a_version(filled: Path, instance: dg.DagsterInstance) -> None:
+    assert train(instance, seed=1).success
+    assert train(instance, seed=2).success
+    assert labels() == ["1.1", "1.0"]
+    runs = [registry.client().get_run(v.run_id).data.params for v in registry.describe(SPEC)]
+    assert [run["seed"] for run in runs] == ["2", "1"]
+    assert {run["feature_hash"] for run in runs} == {runs[0]["feature_hash"]}
+    assert all(run["package.numpy"] and run["package.pandas"] for run in runs)
+
+
+def test_a_training_without_any_events_fails_with_the_remedy(
+    sqlite_store: Engine, instance: dg.DagsterInstance
+) -> None:
+    result = train(instance)
+    assert not result.success
+    [failure] = [event for event in result.all_events if event.is_step_failure]
+    error = failure.step_failure_data.error
+    assert error is not None
+    assert "import data or run `crewflow demo`" in str(error.cause or error)
+
+
+def outcome(failed: tuple[str, ...] = (), **compared: Any) -> dict[str, Any]:
+    return {"failed": list(failed), "compared": compared or None}
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "present", "alias", "reason"),
+    [
+        (outcome(), None, "champion", "all gates met, and there was no champion"),
+        (outcome(("ece <= 0.05",)), None, None, "gates not met: ece <= 0.05"),
+        (outcome(("ece <= 0.05", "top1 > 2")), 1, "challenger", "gates not met: ece <= 0.05, top1 > 2"),
+        (outcome(("ece <= 0.05",), champion="1.0", gain=0.3, low=0.2), 1, "challenger", "gates not met: ece <= 0.05"),
+        (
+            outcome(champion="1.0", gain=0.02, low=0.005),
+            1,
+            "champion",
+            "all gates met; gain over 1.0 +0.0200, lower 95 % bound +0.0050 is above −0.01",
+        ),
+        (
+            outcome(champion="1.0", gain=0.0, low=-0.0099),
+            1,
+            "champion",
+            "all gates met; gain over 1.0 +0.0000, lower 95 % bound -0.0099 is above −0.01",
+        ),
+        (
+            outcome(champion="1.0", gain=0.0, low=-0.01),
+            1,
+            "challenger",
+            "gain over 1.0 +0.0000, lower 95 % bound -0.0100 is not above −0.01",
+        ),
+        (
+            outcome(champion="1.0", gain=0.1, low=float("nan")),
+            1,
+            "challenger",
+            "gain over 1.0 +0.1000, lower 95 % bound +nan is not above −0.01",
+        ),
+        (outcome(("ece <= 0.05",)), 2, "champion", "it is the champion already"),
+    ],
+)
+def test_the_decision_follows_from_gates_and_gain(
+    evaluation: dict[str, Any], present: int | None, alias: str | None, reason: str
+) -> None:
+    assert decide_promotion(SPEC, evaluation, present=present, number=2) == (alias, reason)
+
+
+def test_equal_feature_tables_are_one_file_and_only_the_newest_are_kept(home: Path) -> None:
+    tables = [pd.DataFrame({"x": [number, number + 1]}) for number in range(8)]
+    first_path, first = write_features(SPEC, tables[0])
+    assert write_features(SPEC, tables[0].copy()) == (first_path, first)
+    hashes = [write_features(SPEC, table)[1] for table in tables]
+    assert len(set(hashes)) == 8
+    kept = {file.stem for file in first_path.parent.iterdir()}
+    assert len(kept) == 5
+    assert hashes[-1] in kept
+    assert pd.read_parquet(first_path.parent / f"{hashes[-1]}.parquet").equals(tables[-1])
+
+
+def test_the_code_of_a_model_has_one_hash() -> None:
+    assert code_hash(SPEC) == code_hash(IMPOSSIBLE)
+    assert len(code_hash(SPEC)) == 16
+
+
+def test_an_evaluation_is_shown_with_its_plots_and_tables() -> None:
+    figures = (Figure(name="top1", value=0.5, low=0.4, high=0.6, n=9), Figure(name="right", value=None, n=0))
+    shown = evaluation_metadata(Evaluation(figures, {"curve": b"png"}, {"worst": pd.DataFrame({"code": ["E-1"]})}))
+    assert records(shown["figures"].value)[1] == {
+        "figure": "right",
+        "value": "",
+        "low": "",
+        "high": "",
+        "n": 0,
+        "baseline": "",
+        "baseline_value": "",
+    }
+    assert shown["curve"].value == "![curve](data:image/png;base64,cG5n)"
+    assert "| E-1" in str(shown["worst"].value)
+    json.dumps(records(shown["figures"].value), allow_nan=False)

@@ -10,7 +10,7 @@ demo: install
 	$(BIN)/crewflow demo
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --quiet
 
 up: install
 	$(BIN)/crewflow up

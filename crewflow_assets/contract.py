@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
-def _printable(value: str) -> str:
+def printable(value: str) -> str:
     """Refuse control characters: databases and spreadsheets choke on them, and no name has any."""
     for character in value:
         if ord(character) < 32 and character not in "\t\n\r":
@@ -13,9 +13,9 @@ def _printable(value: str) -> str:
     return value
 
 
-Text = Annotated[str, Field(max_length=2000), AfterValidator(_printable)]
-Name = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_printable)]
-Identifier = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)]
+Text = Annotated[str, Field(max_length=2000), AfterValidator(printable)]
+Name = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(printable)]
+Identifier = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(printable)]
 System = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,49}$", examples=["quickbooks", "sage", "xero"])]
 Probability = Annotated[float, Field(ge=0, le=1)]
 

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from pydantic import Field
 
 from crewflow_assets import clock
 from crewflow_assets.batch import MODEL_NAME
@@ -30,7 +31,7 @@ PACKAGES = ("numpy", "pandas", "scikit-learn", "scipy", "torch", "transformers",
 class TrainingConfig(dg.Config):
     """What a training run can be told."""
 
-    seed: int = get_settings().seed
+    seed: int | None = Field(None, description="Seed of the fit; by default CREWFLOW_SEED.")
 
 
 def model_assets(spec: ModelSpec) -> tuple[list[dg.AssetsDefinition], list[dg.AssetChecksDefinition]]:
@@ -72,11 +73,15 @@ def model_assets(spec: ModelSpec) -> tuple[list[dg.AssetsDefinition], list[dg.As
     def candidate(
         context: dg.AssetExecutionContext, config: TrainingConfig, features: dict[str, Any]
     ) -> dg.MaterializeResult[dict[str, Any]]:
-        record = _record(spec, features, config.seed, "candidate", context.run.run_id)
-        fitted = spec.code().fit(_read(features), seed=config.seed)
-        version = _register(spec, fitted, record)
+        from crewflow_assets import registry
+
+        seed = get_settings().seed if config.seed is None else config.seed
+        record = _record(spec, features, seed, "candidate", context.run.run_id)
+        version = registry.equal_to(spec, record) or _register(
+            spec, spec.code().fit(_read(features), seed=seed), record
+        )
         return dg.MaterializeResult(
-            value={"version": version.label, "seed": config.seed},
+            value={"version": version.label, "seed": seed},
             metadata={"version": version.label, "number": version.number, "fingerprint": record.fingerprint},
         )
 
@@ -128,6 +133,8 @@ def model_assets(spec: ModelSpec) -> tuple[list[dg.AssetsDefinition], list[dg.As
             table = _read(features)
             version, reason = _best_baseline(spec, table, features, evaluation["seed"], context.run.run_id, reason)
             alias = registry.CHAMPION
+        elif alias == registry.CHAMPION:
+            registry.retire_challenger(version)
         registry.promote(version, alias)
         registry.tag(version, "crewflow.decision", reason)
         context.log.info("%s %s is %s: %s", spec.name, version.label, alias, reason)
@@ -179,10 +186,11 @@ def write_features(spec: ModelSpec, table: "pd.DataFrame") -> tuple[Path, str]:
     """Write a feature table under its content's hash and return both; older tables but a few are removed."""
     folder = get_settings().root / "features" / spec.name
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / "unfinished.parquet"
-    table.to_parquet(unfinished, index=False)
-    digest = hashlib.sha256(unfinished.read_bytes()).hexdigest()[:16]
-    path = unfinished.rename(folder / f"{digest}.parquet")
+    with TemporaryDirectory(dir=folder) as unfinished:  # two runs may write at once
+        file = Path(unfinished) / "features.parquet"
+        table.to_parquet(file, index=False)
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+        path = file.rename(folder / f"{digest}.parquet")
     newest_first = sorted(folder.glob("*.parquet"), key=lambda file: file.stat().st_mtime, reverse=True)
     for old in newest_first[KEPT_TABLES:]:
         old.unlink()
@@ -194,12 +202,12 @@ def evaluation_metadata(evaluation: Evaluation) -> dict[str, dg.MetadataValue[An
     rows = [
         {
             "figure": f.name,
-            "value": f.value,
-            "low": f.low,
-            "high": f.high,
+            "value": _rounded(f.value),
+            "low": _rounded(f.low),
+            "high": _rounded(f.high),
             "n": f.n,
             "baseline": f.baseline or "",
-            "baseline_value": f.baseline_value,
+            "baseline_value": _rounded(f.baseline_value),
         }
         for f in evaluation.figures
     ]
@@ -209,6 +217,10 @@ def evaluation_metadata(evaluation: Evaluation) -> dict[str, dg.MetadataValue[An
     for name, table in evaluation.tables.items():
         metadata[name] = dg.MetadataValue.md(table.to_markdown(index=False))
     return metadata
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
 
 
 def _table(rows: list[dict[str, Any]]) -> dg.TableMetadataValue:
@@ -248,9 +260,11 @@ def _record(spec: ModelSpec, features: Mapping[str, Any], seed: int, role: str, 
 
 
 def code_hash(spec: ModelSpec) -> str:
-    """Return a hash of the model folder's source, which a training record keeps."""
+    """Return a hash of the source that can change what is trained: the model's folder and what it stands on."""
     folder = Path(inspect.getfile(spec.code)).parent
+    shared = (folder.parent / part for part in ("evaluation", "lake", "encoder.py", "spec.py"))
     digest = hashlib.sha256()
-    for file in sorted(folder.rglob("*.py")):
-        digest.update(file.name.encode() + file.read_bytes())
+    for part in (folder, *shared):
+        for file in sorted(part.rglob("*.py")) if part.is_dir() else [part]:
+            digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()[:16]

@@ -125,9 +125,8 @@ def register(spec: ModelSpec, folder: Path, record: TrainingRecord) -> VersionIn
     """
     import mlflow
 
-    for version in describe(spec):
-        if version.tags.get(FINGERPRINT) == record.fingerprint:
-            return version
+    if (equal := equal_to(spec, record)) is not None:
+        return equal
     mlflow.set_tracking_uri(tracking_uri())  # MLflow's is global, and another installation may have set it
     label = _next_label(spec)
     with mlflow.start_run(experiment_id=_experiment(spec.name), run_name=f"{spec.name} {label}") as run:
@@ -162,6 +161,11 @@ def register(spec: ModelSpec, folder: Path, record: TrainingRecord) -> VersionIn
     return _info(client().get_model_version(spec.name, created.version))
 
 
+def equal_to(spec: ModelSpec, record: TrainingRecord) -> VersionInfo | None:
+    """Return the version that a training would only repeat, if there is one."""
+    return next((v for v in describe(spec) if v.tags.get(FINGERPRINT) == record.fingerprint), None)
+
+
 def _next_label(spec: ModelSpec) -> str:
     minors = [
         int(version.label.split(".")[1])
@@ -172,8 +176,10 @@ def _next_label(spec: ModelSpec) -> str:
 
 
 def log_evaluation(version: VersionInfo, evaluation: Evaluation) -> None:
-    """Keep an evaluation with its version: figures as metrics and tags, plots and tables as artifacts."""
+    """Keep an evaluation with its version: figures as metrics, tags and text, plots and tables as artifacts."""
     mlflow_client = client()
+    lines = [f"**{version.label}** ({version.tags[ROLE]})", *(f"- {f.name}: {f}" for f in evaluation.figures)]
+    mlflow_client.update_model_version(version.model, str(version.number), description="\n".join(lines))
     for figure in evaluation.figures:
         mlflow_client.set_model_version_tag(version.model, str(version.number), FIGURE + figure.name, str(figure))
         for suffix, value in (("", figure.value), (".low", figure.low), (".high", figure.high)):
@@ -204,6 +210,13 @@ def tag(version: VersionInfo, name: str, value: str) -> None:
 def promote(version: VersionInfo, alias: str) -> None:
     """Move an alias to a version."""
     client().set_registered_model_alias(version.model, alias, str(version.number))
+
+
+def retire_challenger(champion: VersionInfo) -> None:
+    """Take the challenger's alias away unless it is newer than the champion."""
+    aliases = client().get_registered_model(champion.model).aliases
+    if CHALLENGER in aliases and int(aliases[CHALLENGER]) <= champion.number:
+        client().delete_registered_model_alias(champion.model, CHALLENGER)
 
 
 def describe(spec: ModelSpec) -> list[VersionInfo]:

@@ -22,6 +22,15 @@ class Settings(BaseSettings):
         "demo", description="How large the simulated world is that fills an empty installation."
     )
     seed: int = Field(7, description="Seed of the simulated world and of training.")
+    encoder: str = Field(
+        "", description="Folder or hub name of the BERT checkpoint; empty means the packaged MiniLM."
+    )
+    encoder_cache: str = Field(
+        "", description="Folder that keeps exported encoders; empty means `encoder` under the home folder."
+    )
+    encoder_threads: Annotated[int, Field(ge=1, le=64)] = Field(
+        1, description="Threads of one encoding; one serves many clients best."
+    )
     withheld_share: Annotated[float, Field(ge=0, le=0.5)] = Field(
         0.05,
         description="Share of automatic decisions that go blind to a person instead.",

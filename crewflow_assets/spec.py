@@ -161,7 +161,8 @@ class EventTrigger:
     """Retrain when more than ``more_than`` events that ``counts`` finds came since the champion's data ended."""
 
     reason: str
-    counts: "Callable[[Session, datetime], Mapping[str, int]]"
+    counts: "Callable[[Session, datetime, datetime], Mapping[str, int]]"
+    """Numbers by company from a session, the moment from which events came in, and from which they happened."""
     more_than: int
     window_days: int
 

@@ -1,5 +1,6 @@
 """The lake as assets: one for each event kind, partitioned by UTC day, and the sensor that keeps it fresh."""
 
+import warnings
 from collections.abc import Iterator
 from datetime import date
 
@@ -35,7 +36,9 @@ def lake_asset(kind: str) -> dg.AssetsDefinition:
     return events
 
 
-lake_assets = [lake_asset(kind) for kind in PAYLOADS]
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", dg.BetaWarning)  # said once for each asset, of the backfill policy
+    lake_assets = [lake_asset(kind) for kind in PAYLOADS]
 
 lake_jobs = {
     kind: dg.define_asset_job(

@@ -78,9 +78,10 @@ def trigger_sensor(spec: ModelSpec, trigger: EventTrigger) -> dg.SensorDefinitio
             yield dg.SkipReason(f"{spec.name} was never trained; its schedule or `crewflow demo` trains it first")
             return
         newest = max(versions, key=lambda version: version.data_until)
-        since = max(newest.data_until, clock.now() - timedelta(days=trigger.window_days))
+        window_begins = clock.now() - timedelta(days=trigger.window_days)
+        since = max(newest.data_until, window_begins)
         with reading() as session:
-            counts = dict(trigger.counts(session, since))
+            counts = dict(trigger.counts(session, newest.data_until, window_begins))
             waiting = sum(len(stale_days(session, kind)) for kind in spec.event_kinds)
         verdict = judge(trigger, counts, version=newest.label, since=since)
         if not verdict.fire:

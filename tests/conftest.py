@@ -21,13 +21,17 @@ from crewflow_assets.settings import Settings, get_settings
 from crewflow_assets.store import schema
 from crewflow_assets.store.database import engine_for
 
+ENCODER_CACHE = Path(tempfile.gettempdir()) / "crewflow-test-encoder"  # exporting takes seconds
+
 os.environ.update(
     {
+        "CREWFLOW_ENCODER_CACHE": str(ENCODER_CACHE),  # for what is encoded outside a home, and by other processes
         "DAGSTER_DISABLE_TELEMETRY": "1",
         "GX_ANALYTICS_ENABLED": "false",
         "BENTOML_DO_NOT_TRACK": "True",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",  # torch waits by spinning: with two test processes on two cores, ten times as long
     }
 )
 
@@ -185,6 +189,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in Settings.model_fields:
         monkeypatch.delenv(f"CREWFLOW_{name.upper()}", raising=False)
     monkeypatch.setenv("CREWFLOW_HOME", str(tmp_path))
+    monkeypatch.setenv("CREWFLOW_ENCODER_CACHE", str(ENCODER_CACHE))
     get_settings.cache_clear()
     yield tmp_path
     get_settings.cache_clear()

@@ -11,10 +11,8 @@ from crewflow_assets import registry
 from crewflow_assets.batch import MODEL_NAME, BatchModel
 from crewflow_assets.cost_code_mapping.model_spec import COST_CODE_MAPPING
 from crewflow_assets.registry import TrainingRecord
-from tests.third_party import IGNORED
 from tests.worlds import predictor, start_registry
 
-pytestmark = IGNORED
 ACCOUNTS = [{"code": "A", "name": "Rough Electrical"}, {"code": "B", "name": "Paint"}]
 FRAME = pd.DataFrame(
     {

@@ -19,10 +19,7 @@ from crewflow_assets.lifecycle import code_hash, decide_promotion, evaluation_me
 from crewflow_assets.spec import Evaluation, Figure, Gate, ModelSpec
 from crewflow_assets.store.database import engine_for
 from pipelines.resources import json_io
-from tests.third_party import IGNORED
 from tests.worlds import companies_of, correct_some, fill_home, write_lake
-
-pytestmark = IGNORED
 
 SPEC = dataclasses.replace(COST_CODE_MAPPING, gates=(Gate("top1_gain", "low", ">", 0.0),))  # enough for a small world
 IMPOSSIBLE = dataclasses.replace(SPEC, gates=(*SPEC.gates, Gate("top1", "value", ">", 2.0)))

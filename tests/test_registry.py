@@ -16,10 +16,8 @@ from crewflow_assets.cost_code_mapping.model_spec import COST_CODE_MAPPING
 from crewflow_assets.errors import NotFoundError, NotReadyError
 from crewflow_assets.registry import CHALLENGER, CHAMPION, TrainingRecord, VersionInfo
 from crewflow_assets.spec import Evaluation, Figure
-from tests.third_party import IGNORED
 from tests.worlds import predictor, start_registry
 
-pytestmark = IGNORED
 UNTIL = datetime(2026, 3, 2, 14, 0, 0, 123456, tzinfo=UTC)
 SPEC = COST_CODE_MAPPING
 PICKLE = (b"\x80\x03", b"\x80\x04", b"\x80\x05")

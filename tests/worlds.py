@@ -16,8 +16,10 @@ from sqlalchemy.orm import Session
 
 from crewflow_assets import clock
 from crewflow_assets.cost_code_mapping.actions import EVENT_HANDLERS
-from crewflow_assets.cost_code_mapping.features import FEATURES
-from crewflow_assets.cost_code_mapping.model import CONFIDENCE_INPUTS, MappingPredictor
+from crewflow_assets.cost_code_mapping.adaptation import Adaptation
+from crewflow_assets.cost_code_mapping.model import ALL_FEATURES, CONFIDENCE_INPUTS, Learned, MappingPredictor
+from crewflow_assets.cost_code_mapping.pool import Pool
+from crewflow_assets.encoder import encoder
 from crewflow_assets.evaluation.splits import Fold, fold_of
 from crewflow_assets.ingest.event_kinds import EventIn
 from crewflow_assets.ingest.events import EventCounts, record_events
@@ -115,11 +117,18 @@ def predictor(
 ) -> MappingPredictor:
     """Return a predictor with given weights, and a confidence that is the sigmoid of ``certainty``."""
     return MappingPredictor(
-        weights=array([weights.get(name, 0.0) for name in FEATURES]),
+        weights=array([weights.get(name, 0.0) for name in ALL_FEATURES]),
         confidence_weights=array([certainty] + [0.0] * len(CONFIDENCE_INPUTS)),
         threshold=threshold,
         person_stands=person_stands,
+        learned=nothing_learned(),
     )
+
+
+@cache
+def nothing_learned() -> Learned:
+    """Return what a model knows of other companies that saw none."""
+    return Learned(Adaptation.none(encoder().width), Pool.of([]))
 
 
 def array(values: Iterable[float]) -> Any:
@@ -141,12 +150,12 @@ def companies_of(fold: Fold, number: int) -> list[str]:
     return [next(found) for _ in range(number)]
 
 
-def write_world(*, train: int = 8, calibration: int = 8, test: int = 6, codes: int = 32) -> None:
+def write_world(*, train: int = 16, test: int = 6, codes: int = 32) -> None:
     """Write companies that map some cost types by trade and others as a whole; every chart has accounts for both.
 
     So names alone leave two candidates, history alone leaves many, and the two together one.
     """
-    folds: tuple[tuple[Fold, int], ...] = (("train", train), ("calibration", calibration), ("test", test))
+    folds: tuple[tuple[Fold, int], ...] = (("train", train), ("test", test))
     for company_id in (name for fold, number in folds for name in companies_of(fold, number)):
         with transaction() as session:
             _write_mixed(session, company_id, codes)
@@ -186,7 +195,7 @@ def correct_some(
     company_id: str, number: int, at: datetime, *, action: Literal["accept", "correct"] = "correct"
 ) -> None:
     """Let a person move the first codes of a company of ``write_world`` to its "Rent" account."""
-    with transaction() as session:
+    with clock.fixed(at + timedelta(minutes=30)), transaction() as session:
         post(
             session,
             *(
@@ -230,6 +239,22 @@ def _filled() -> Path:
         engine().dispose()
     get_settings.cache_clear()
     return folder
+
+
+@cache
+def fitted() -> MappingPredictor:
+    """Return a model fitted on the world of ``write_world``, once for each process."""
+    from crewflow_assets.cost_code_mapping.lifecycle import CostCodeMapping
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CREWFLOW_HOME", str(_filled()))
+        patch.delenv("CREWFLOW_DATABASE_URL", raising=False)
+        get_settings.cache_clear()
+        code = CostCodeMapping()
+        found = code.fit(code.build_features(START + timedelta(days=30)), seed=7)
+        engine().dispose()
+    get_settings.cache_clear()
+    return found
 
 
 def fill_home() -> None:

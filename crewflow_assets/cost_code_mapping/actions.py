@@ -13,7 +13,6 @@ from crewflow_assets.cost_code_mapping.ledger import (
     Item,
     MappingLedger,
     new_decision_id,
-    snapshot,
     subject_of,
 )
 from crewflow_assets.errors import ConflictError, FieldProblem, InvalidInputError, NotFoundError
@@ -21,7 +20,6 @@ from crewflow_assets.ingest.event_kinds import EventIn, MappingDecision
 from crewflow_assets.ingest.events import EventHandler, RecordedEvent, record_events
 from crewflow_assets.ingest.files import ImportedMapping, MappingCounts
 from crewflow_assets.outbox.queue import enqueue
-from crewflow_assets.store.audit import Grounds, write_audit
 from crewflow_assets.store.tables import AuditEntry, Event, Mapping, OutboxCommand, Prediction
 
 COMMAND = "mapping.set"
@@ -52,6 +50,8 @@ def decide(
     """
     ledger = MappingLedger(session, company_id)
     prediction = session.get(Prediction, prediction_id) if prediction_id else None
+    if prediction is not None and prediction.company_id != company_id:
+        raise NotFoundError(f"company {company_id!r} has no prediction {prediction_id!r}")
     standing = ledger.mappings.get((kind, source_code, system))
     suggested, confidence = _suggested(prediction)
     decision = MappingDecision(
@@ -69,8 +69,10 @@ def decide(
         blind=bool(prediction and prediction.withheld),
         propensity=prediction.propensity if prediction and prediction.withheld else None,
     )
-    if problem := ledger.problem_with(decision):
+    if problem := ledger.problem_with(decision) or ledger.out_of_use(decision):
         raise InvalidInputError("the mapping was not recorded", (FieldProblem((problem[0],), problem[1]),))
+    if automatic and standing is not None and standing.target_code is None:
+        raise ConflictError(f"{source_code!r} was taken back by {standing.decided_by!r}; a person decides it now")
     if standing is not None and standing.target_code is not None:
         _refuse_contradiction(decision, standing, automatic=automatic)
         if standing.target_code == target_code and (automatic or standing.method in PERSON):
@@ -197,22 +199,23 @@ def reopen_refused(session: Session, command: OutboxCommand, reason: str) -> Non
     mapping = ledger.mappings.get(item)
     if mapping is None or mapping.decision_id != command.payload["decision_id"]:
         return
-    before = snapshot(mapping)
-    mapping.target_code = None
-    mapping.method = None
-    mapping.reopened_reason = f"refused by the other side: {reason}"
-    ledger.company.revision += 1
-    write_audit(
-        session,
-        company_id=command.company_id,
-        actor="outbox",
-        action="mapping.reopen",
-        subject_type="mapping",
-        subject_id=subject_of(item),
-        before=before,
-        after=snapshot(mapping),
-        grounds=Grounds(method="refused"),
+    taken_back = Decided(
+        new_decision_id(),
+        clock.now(),
+        MappingDecision(
+            kind=item[0],
+            system=item[2],
+            source_code=item[1],
+            action="undo",
+            target_code=None,
+            previous_code=mapping.target_code,
+            decided_by="outbox",
+        ),
     )
+    _record(session, [(ledger, taken_back)])
+    reopened = ledger.apply(taken_back)
+    if reopened is not None:
+        reopened.reopened_reason = f"refused by the other side: {reason}"
 
 
 REFUSAL_HANDLERS = {COMMAND: reopen_refused}

@@ -15,7 +15,6 @@ from crewflow_assets.cost_code_mapping.features import (
     Query,
     Source,
     Target,
-    candidate_features,
     prepare,
 )
 from crewflow_assets.cost_code_mapping.ledger import PERSON
@@ -26,10 +25,8 @@ from crewflow_assets.evaluation.splits import uniform
 from crewflow_assets.settings import get_settings
 from crewflow_assets.spec import Answer
 
-OWN_HISTORY = frozenset(
-    name for name in FEATURES if "share" in name or name in ("used_before", "nearest", "neighbours", "memory")
-)
-WORDS = frozenset(("name_similarity", "context_similarity", "source_covered", "target_covered", "code_match"))
+OWN_HISTORY = FEATURES[FEATURES.index("used_before") :]
+WORDS = FEATURES[: FEATURES.index("cost_type_match")]
 
 
 def answer(predictor: MappingPredictor, request: MappingRequest) -> Answer:
@@ -51,7 +48,7 @@ def answer(predictor: MappingPredictor, request: MappingRequest) -> Answer:
     )
     history = context.history_without(source.kind, source.code, chart)
     [query] = prepare([source])
-    features = candidate_features(query, chart, history)
+    features = predictor.features(query, chart, history)
     ranking = predictor.rank(features, len(history))
     order, confidence = ranking.order, ranking.confidence
     method: Method = "memory" if features[ranking.order[0], COLUMN["memory"]] >= 1 else "model"

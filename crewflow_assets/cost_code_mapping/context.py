@@ -43,18 +43,19 @@ class CompanyContext:
         return self._history.only(rows, positions)
 
 
-NO_CHART = Chart([])
-NOTHING_KNOWN = CompanyContext(None, {}, {}, History.of([], [], NO_CHART))
+@lru_cache(maxsize=1)
+def _nothing_known() -> CompanyContext:
+    return CompanyContext(None, {}, {}, History.of([], [], Chart([])))
 
 
 def company_context(company_id: str | None, system: str) -> CompanyContext:
     """Return what is known of a company as of now; an unknown company has nothing."""
     if company_id is None:
-        return NOTHING_KNOWN
+        return _nothing_known()
     with reading() as session:
         revision = session.scalar(select(Company.revision).where(Company.id == company_id))
     if revision is None:
-        return NOTHING_KNOWN
+        return _nothing_known()
     return _context(get_settings().sqlalchemy_url, company_id, system, revision)
 
 
@@ -87,5 +88,5 @@ def _context(_url: str, company_id: str, system: str, _revision: int) -> Company
     }
     chart = Chart([target_of(account) for account in accounts]) if accounts else None
     queries = prepare([source_of(by_key[key], industry) for key in standing])
-    history = History.of(queries, [s.target_code for s in standing.values()], chart or NO_CHART)
+    history = History.of(queries, [s.target_code for s in standing.values()], chart or Chart([]))
     return CompanyContext(chart, standing, {key: item.group_name for key, item in by_key.items()}, history)

@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crewflow_assets.cost_code_mapping.model import MappingPredictor, Queries
+from crewflow_assets.cost_code_mapping.model import MappingPredictor
+from crewflow_assets.cost_code_mapping.ranker import Queries
 from crewflow_assets.evaluation.calibration import TARGET_RIGHT, expected_calibration_error
 from crewflow_assets.evaluation.intervals import Interval, cluster_mean
-from crewflow_assets.evaluation.plots import bar_plot, precision_coverage_plot, reliability_plot
+from crewflow_assets.evaluation.plots import bar_plot, line_plot, precision_coverage_plot, reliability_plot
 from crewflow_assets.spec import Evaluation, Figure
 
 Floats = NDArray[np.floating]
@@ -18,7 +19,8 @@ WORST_SHOWN = 30
 
 BASELINES = {
     "spelling (character n-grams)": ("name_similarity",),
-    "nearest labelled neighbour": ("nearest", "name_similarity"),
+    "encoder, zero-shot": ("encoder_name",),
+    "nearest labelled neighbour": ("nearest", "encoder_name"),
     "most used account": ("log_share_all",),
 }
 """Each baseline is the same ranker on these features alone."""
@@ -38,7 +40,7 @@ class Scored:
 def score(predictor: MappingPredictor, test: pd.DataFrame) -> Scored:
     """Rank every query of the table."""
     queries = Queries.of(test)
-    rankings = predictor.rank_all(queries)
+    rankings = predictor.rank_table(test)
     place = np.array(
         [int(np.flatnonzero(r.order == label)[0]) for r, label in zip(rankings, queries.labels, strict=True)]
     )
@@ -53,6 +55,11 @@ def score(predictor: MappingPredictor, test: pd.DataFrame) -> Scored:
     )
 
 
+def replayed(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the test companies' decisions with the whole history of their moments."""
+    return table[(table["fold"] == "test") & (table["variant"] == "replay")]
+
+
 def evaluate(
     predictor: MappingPredictor, baselines: Mapping[str, MappingPredictor], table: pd.DataFrame
 ) -> Evaluation:
@@ -61,16 +68,22 @@ def evaluate(
     Raises:
         ValueError: there are no test companies.
     """
-    test = table[table["fold"] == "test"]
+    test = replayed(table)
     if test.empty:
         raise ValueError("the feature table has no test companies; import more companies")
     ours = score(predictor, test)
     others = {name: score(baseline, test) for name, baseline in baselines.items()}
     best = max(others, key=lambda name: others[name].first_right.mean())
+    thinned = table[(table["fold"] == "test") & (table["variant"] == "thinned")]
+    curve = cold_start({"ours": predictor, best: baselines[best]}, thinned)
     return Evaluation(
         figures=_figures(ours, best, others[best]),
-        plots=_plots(ours, others, test),
-        tables={"worst_mistakes": worst_mistakes(predictor, test), "by_company": _by_company(ours, others[best])},
+        plots=_plots(ours, others, test) | {"cold_start": _cold_start_plot(curve)},
+        tables={
+            "worst_mistakes": worst_mistakes(predictor, test),
+            "by_company": _by_company(ours, others[best]),
+            "cold_start": curve,
+        },
     )
 
 
@@ -133,11 +146,52 @@ def _plots(ours: Scored, others: dict[str, Scored], test: pd.DataFrame) -> dict[
     }
 
 
+def cold_start(predictors: Mapping[str, MappingPredictor], thinned: pd.DataFrame) -> pd.DataFrame:
+    """Return how each predictor does with little history: one row a method and share of the history kept.
+
+    Columns: method, share, n, top1, low, high, automatic (share), right (share of the automatic), ece.
+    """
+    rows = []
+    for name, predictor in predictors.items():
+        for share, part in thinned.groupby("share", sort=True):
+            scored = score(predictor, part)
+            top1 = cluster_mean(scored.first_right, scored.companies)
+            rows.append(
+                {
+                    "method": name,
+                    "share": share,
+                    "n": len(scored.first_right),
+                    "top1": round(top1.value, 3),
+                    "low": round(top1.low, 3),
+                    "high": round(top1.high, 3),
+                    "automatic": round(float(scored.automatic.mean()), 3),
+                    "right": round(float(scored.first_right[scored.automatic].mean()), 3)
+                    if scored.automatic.any()
+                    else None,
+                    "ece": round(expected_calibration_error(scored.confidence, scored.first_right), 3),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _cold_start_plot(curve: pd.DataFrame) -> bytes:
+    lines = {
+        str(name): (
+            part["share"].to_numpy(),
+            part["top1"].to_numpy(),
+            part["low"].to_numpy(),
+            part["high"].to_numpy(),
+        )
+        for name, part in curve.groupby("method", sort=False)
+    }
+    return line_plot(lines, title="Unseen companies: top-1 with little history", xlabel="share kept", ylabel="top-1")
+
+
 def worst_mistakes(predictor: MappingPredictor, test: pd.DataFrame) -> pd.DataFrame:
     """Return the wrong first suggestions of which the model was surest."""
     queries = Queries.of(test)
     rows = []
-    for ranking, label, start in zip(predictor.rank_all(queries), queries.labels, queries.starts[:-1], strict=True):
+    for ranking, label, start in zip(predictor.rank_table(test), queries.labels, queries.starts[:-1], strict=True):
         if ranking.order[0] == label:
             continue
         wrong, right = test.iloc[start + ranking.order[0]], test.iloc[start + label]

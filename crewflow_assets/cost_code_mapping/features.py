@@ -12,13 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from crewflow_assets.cost_code_mapping.text import DIMENSIONS, code_prefix, cost_type, normalised, vectors, words
+from crewflow_assets.cost_code_mapping.text import (
+    DIMENSIONS,
+    code_prefix,
+    cost_type,
+    normalised,
+    spoken,
+    vectors,
+    words,
+)
+from crewflow_assets.encoder import encoder
 
 Floats = NDArray[np.float32]
 
 FEATURES = (
     "name_similarity",
     "context_similarity",
+    "encoder_name",
     "source_covered",
     "target_covered",
     "cost_type_match",
@@ -33,9 +43,12 @@ FEATURES = (
     "log_share_group",
     "log_share_prefix",
     "log_share_cost_type",
+    "log_share_group_type",
+    "log_share_prefix_type",
     "share_group",
     "share_prefix",
     "nearest",
+    "nearest_spelling",
     "neighbours",
     "memory",
 )
@@ -43,7 +56,7 @@ ACCOUNT_KINDS = ("direct_cost", "expense", "income", "balance_sheet")
 COLUMN = {name: index for index, name in enumerate(FEATURES)}
 
 PRIOR = 0.2  # pseudo-count of an account that has not been used
-NEIGHBOUR_SHARPNESS = 8.0  # weight of a neighbour: exp(-8 (1 - similarity)), about 1/50 at similarity .5
+NEIGHBOUR_SHARPNESS = 9.0  # weight of a neighbour: exp(-9 (1 - cosine)), about 1/90 at cosine .5
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +88,18 @@ class Target:
 
     @property
     def context(self) -> str:
-        """Its name under its parents."""
-        return f"{self.parent} {self.name}" if self.parent else self.name
+        """Its name under its parents, in words."""
+        return f"{self.parent} {self.name}".replace(":", " ") if self.parent else self.name
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A source, prepared for comparison: its name and context as unit vectors, shape (1, 2**14)."""
+    """A source, prepared for comparison: spelling vectors of shape (1, 2**14), embeddings of shape (width,)."""
 
     source: Source
     name: sparse.csr_matrix
     context: sparse.csr_matrix
+    embedding: Floats
     words: frozenset[str]
     cost_type: str | None
     prefix: str
@@ -95,11 +109,13 @@ class Query:
 def prepare(sources: Sequence[Source]) -> list[Query]:
     """Prepare sources; many at once are cheaper than one by one."""
     names, contexts = vectors([s.name for s in sources]), vectors([s.context for s in sources])
+    embeddings = encoder().encode([spoken(s.name) for s in sources])
     return [
         Query(
             source=source,
             name=names[i],
             context=contexts[i],
+            embedding=embeddings[i],
             words=frozenset(words(source.name)),
             cost_type=cost_type(source.name, source.code),
             prefix=code_prefix(source.code),
@@ -117,6 +133,8 @@ class Chart:
         self.position = {target.code: i for i, target in enumerate(self.targets)}
         self.names = vectors([target.name for target in self.targets])
         self.contexts = vectors([target.context for target in self.targets])
+        self.embeddings = encoder().encode([spoken(target.name) for target in self.targets])
+        self.context_embeddings = encoder().encode([spoken(target.context) for target in self.targets])
         vocabularies = [frozenset(words(target.context)) for target in self.targets]
         self.n_words = np.array([max(1, len(vocabulary)) for vocabulary in vocabularies], np.float32)
         self.cost_types = np.array([cost_type(t.name) or cost_type(t.parent or "") for t in self.targets], object)
@@ -158,6 +176,7 @@ class History:
 
     positions: NDArray[np.int64]
     contexts: sparse.csr_matrix
+    embeddings: Floats
     kinds: NDArray[np.object_]
     memories: NDArray[np.object_]
     groups: NDArray[np.object_]
@@ -171,6 +190,7 @@ class History:
         return cls(
             positions=np.array([chart.position.get(code or "", -1) for code in target_codes], np.int64),
             contexts=sparse.vstack([query.context for query in queries], format="csr") if queries else empty,
+            embeddings=_stacked([query.embedding for query in queries]),
             kinds=np.array([query.source.kind for query in queries], object),
             memories=np.array([query.memory for query in queries], object),
             groups=np.array([query.source.group for query in queries], object),
@@ -183,6 +203,7 @@ class History:
         return History(
             positions=positions,
             contexts=self.contexts[rows],
+            embeddings=self.embeddings[rows],
             kinds=self.kinds[rows],
             memories=self.memories[rows],
             groups=self.groups[rows],
@@ -192,6 +213,10 @@ class History:
 
     def __len__(self) -> int:
         return len(self.positions)
+
+
+def _stacked(embeddings: Sequence[Floats]) -> Floats:
+    return np.stack(embeddings) if embeddings else np.zeros((0, encoder().width), np.float32)
 
 
 def candidate_features(query: Query, chart: Chart, history: History) -> Floats:
@@ -212,6 +237,7 @@ def _text_features(query: Query, chart: Chart) -> dict[str, NDArray[np.floating]
     return {
         "name_similarity": (chart.names @ query.name.T).toarray().ravel(),
         "context_similarity": (chart.contexts @ query.context.T).toarray().ravel(),
+        "encoder_name": chart.embeddings @ query.embedding,
         "source_covered": shared / max(1, len(query.words)),
         "target_covered": shared / chart.n_words,
         "cost_type_match": known * same_type,
@@ -233,24 +259,30 @@ def _history_features(query: Query, chart: Chart, history: History) -> dict[str,
         counted = np.bincount(positions, weights=weights[usable].astype(float), minlength=size)
         return counted.astype(np.float64)
 
-    similarity = (history.contexts @ query.context.T).toarray().ravel()
-    in_group = tally((history.groups == query.source.group) & (query.source.group is not None))
-    in_prefix = tally(history.prefixes == query.prefix)
-    in_type = tally((history.cost_types == query.cost_type) & (query.cost_type is not None))
-    in_all = tally(np.ones(len(history)))
+    cosine = np.clip(history.embeddings @ query.embedding, 0, 1)
+    spelling = (history.contexts @ query.context.T).toarray().ravel()
+    same_group = (history.groups == query.source.group) & (query.source.group is not None)
+    same_prefix = history.prefixes == query.prefix
+    same_type = (history.cost_types == query.cost_type) & (query.cost_type is not None)
+    weights = np.exp(NEIGHBOUR_SHARPNESS * (cosine - 1))
+    in_all, in_group, in_prefix = tally(np.ones(len(history))), tally(same_group), tally(same_prefix)
     remembered = tally((history.memories == query.memory) & (query.memory != ""))
-    nearest = np.zeros(size)
-    np.maximum.at(nearest, positions, similarity[usable])
+    nearest, nearest_spelling = np.zeros(size), np.zeros(size)
+    np.maximum.at(nearest, positions, cosine[usable])
+    np.maximum.at(nearest_spelling, positions, spelling[usable])
     return {
         "used_before": (in_all > 0).astype(np.float32),
         "log_share_all": _lift(in_all),
         "log_share_group": _lift(in_group),
         "log_share_prefix": _lift(in_prefix),
-        "log_share_cost_type": _lift(in_type),
+        "log_share_cost_type": _lift(tally(same_type)),
+        "log_share_group_type": _lift(tally(same_group & same_type)),
+        "log_share_prefix_type": _lift(tally(same_prefix & same_type)),
         "share_group": in_group / max(1.0, in_group.sum()),
         "share_prefix": in_prefix / max(1.0, in_prefix.sum()),
         "nearest": nearest,
-        "neighbours": _lift(tally(np.exp(NEIGHBOUR_SHARPNESS * (similarity - 1)))),
+        "nearest_spelling": nearest_spelling,
+        "neighbours": _lift(tally(weights)),
         "memory": remembered / max(1.0, remembered.sum()),
     }
 

@@ -65,16 +65,18 @@ class MappingLedger:
             raise NotFoundError(f"company {company_id!r} is unknown; import its chart and cost codes first")
         self.session = session
         self.company = company
+        item_columns = (SourceItem.kind, SourceItem.code, SourceItem.deactivated_at)
+        account_columns = (Account.system, Account.code, Account.deactivated_at)
         self.items = {
-            (kind, code)
-            for kind, code in session.execute(
-                select(SourceItem.kind, SourceItem.code).where(SourceItem.company_id == company_id)
+            (kind, code): gone_at
+            for kind, code, gone_at in session.execute(
+                select(*item_columns).where(SourceItem.company_id == company_id)
             )
         }
         self.accounts = {
-            (system, code): name
-            for system, code, name in session.execute(
-                select(Account.system, Account.code, Account.name).where(Account.company_id == company_id)
+            (system, code): gone_at
+            for system, code, gone_at in session.execute(
+                select(*account_columns).where(Account.company_id == company_id)
             )
         }
         self.mappings: dict[Item, Mapping] = {
@@ -97,6 +99,20 @@ class MappingLedger:
                 f"the {decision.system} chart of company {self.company.id!r} has no account "
                 f"{decision.target_code!r}{nearest(decision.target_code, known)}; import the chart first"
             )
+        return None
+
+    def out_of_use(self, decision: MappingDecision) -> tuple[str, str] | None:
+        """Return the field that names something deactivated, and what to do about it; history may name it."""
+        for field, gone_at in (
+            ("source_code", self.items[decision.kind, decision.source_code]),
+            ("target_code", decision.target_code and self.accounts[decision.system, decision.target_code]),
+        ):
+            if isinstance(gone_at, datetime):
+                value = getattr(decision, field)
+                return (
+                    field,
+                    f"{value!r} is out of use since {gone_at:%Y-%m-%d}; import the list with it to use it again",
+                )
         return None
 
     def apply(self, decided: Decided, *, model_version: str | None = None) -> Mapping | None:

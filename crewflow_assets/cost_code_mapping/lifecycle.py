@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from crewflow_assets.cost_code_mapping.answering import answer
 from crewflow_assets.cost_code_mapping.contract import MappingRequest
-from crewflow_assets.cost_code_mapping.evaluation import BASELINES, evaluate, score
+from crewflow_assets.cost_code_mapping.evaluation import BASELINES, evaluate, replayed, score
 from crewflow_assets.cost_code_mapping.model import MappingPredictor, fit
 from crewflow_assets.cost_code_mapping.table import CompanyRecords, PastDecision, feature_table
 from crewflow_assets.errors import FieldProblem, InvalidInputError
@@ -29,13 +29,13 @@ class CostCodeMapping(ModelCode):
         """Replay every person's first decision on an item."""
         return feature_table(_companies(cutoff))
 
-    def fit(self, features: pd.DataFrame, *, seed: int) -> MappingPredictor:  # noqa: ARG002 - the fit has no chance in it
+    def fit(self, features: pd.DataFrame, *, seed: int) -> MappingPredictor:
         """Fit the ranker, its confidence and its threshold."""
-        return fit(features)
+        return fit(features, seed=seed)
 
-    def baselines(self, features: pd.DataFrame, *, seed: int) -> Mapping[str, MappingPredictor]:  # noqa: ARG002
+    def baselines(self, features: pd.DataFrame, *, seed: int) -> Mapping[str, MappingPredictor]:
         """Fit the baselines."""
-        return {name: fit(features, using=using) for name, using in BASELINES.items()}
+        return {name: fit(features, seed=seed, using=using) for name, using in BASELINES.items()}
 
     def evaluate(
         self, predictor: Predictor, baselines: Mapping[str, Predictor], features: pd.DataFrame
@@ -46,7 +46,7 @@ class CostCodeMapping(ModelCode):
 
     def row_scores(self, predictor: Predictor, features: pd.DataFrame) -> pd.DataFrame:
         """Score 1 where the first suggestion is right, clustered by company."""
-        scored = score(cast(MappingPredictor, predictor), features[features["fold"] == "test"])
+        scored = score(cast(MappingPredictor, predictor), replayed(features))
         return pd.DataFrame({"cluster": scored.companies, "score": scored.first_right})
 
     def load(self, folder: Path) -> MappingPredictor:

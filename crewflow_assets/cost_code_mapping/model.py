@@ -1,82 +1,127 @@
-"""The ranker: a conditional logit over the candidates of a chart, and the confidence in its first choice.
+"""The mapping model: a ranker over text, own history and what other companies taught, and its confidence.
 
-The probability that a code belongs to account j of its chart is exp(x_j·w) / Σ_k exp(x_k·w) (McFadden 1974,
-"Conditional logit analysis of qualitative choice behavior"), so any chart can be ranked, seen before or not.
-The confidence is a logistic regression on what the ranker says and on how little history it stands on, fitted on
-companies that the ranker was not fitted on.
+What is learned from other companies is fitted on some of them and used on the others (four folds of companies), for
+the ranker that reads it as for the confidence: a logistic regression on what the ranker says and on how much of the
+company's own history it stands on.
 """
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.special import expit
 
-from crewflow_assets.cost_code_mapping.features import COLUMN, FEATURES
+from crewflow_assets.cost_code_mapping.adaptation import Adaptation, Pairs, fit_adaptation
+from crewflow_assets.cost_code_mapping.features import COLUMN, Chart, History, Query, candidate_features
+from crewflow_assets.cost_code_mapping.features import FEATURES as OWN_FEATURES
+from crewflow_assets.cost_code_mapping.pool import FEATURES as POOL_FEATURES
+from crewflow_assets.cost_code_mapping.pool import FEWEST_COMPANIES, Pool, pool_features
+from crewflow_assets.cost_code_mapping.ranker import Queries, fit_conditional_logit
+from crewflow_assets.cost_code_mapping.text import normalised, spoken
+from crewflow_assets.encoder import encoder
 from crewflow_assets.evaluation.calibration import automatic_threshold
+from crewflow_assets.evaluation.splits import uniform
 from crewflow_assets.spec import Predictor
 
 Floats = NDArray[np.floating]
 
-PENALTY = 1e-3  # of the squared standardised weights, for each query
-CONFIDENCE_INPUTS = ("logit_first", "margin", "log_history", "own_share", "memory", "log_candidates")
+LEARNED = ("adapted", *POOL_FEATURES)
+ALL_FEATURES = (*OWN_FEATURES, *LEARNED)
+FOLDS = 4
+ROWS_AT_ONCE = 50_000
+CONFIDENCE_INPUTS = (
+    *("logit_first", "margin", "log_history", "own_share", "nearest", "memory", "log_candidates", "entropy"),
+    "margin_by_history",
+)
 FILE = "mapping.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Queries:
-    """Candidates of many queries in one long table: rows of query q are ``starts[q]`` to ``starts[q + 1]``."""
-
-    features: Floats
-    starts: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    """Row number, within the query, of the right candidate."""
-    history: Floats
-    """History size of each query."""
-
-    @classmethod
-    def of(cls, table: pd.DataFrame) -> Self:
-        """Read the feature table; rows of one query stand together, exactly one of them labelled 1."""
-        query = table["query"].to_numpy()
-        starts = np.flatnonzero(np.r_[True, query[1:] != query[:-1]])
-        label_rows = np.flatnonzero(table["label"].to_numpy() == 1)
-        return cls(
-            features=table[list(FEATURES)].to_numpy(np.float64),
-            starts=np.r_[starts, len(table)].astype(np.int64),
-            labels=(label_rows - starts).astype(np.int64),
-            history=table["n_history"].to_numpy(np.float64)[starts],
-        )
-
-    def __len__(self) -> int:
-        return len(self.starts) - 1
-
-
-@dataclass(frozen=True, slots=True)
 class Ranking:
-    """What the ranker says of one query."""
+    """What the ranker says of one query: candidates best first, the probability of each, and of the first."""
 
     order: NDArray[np.int64]
     probabilities: Floats
     confidence: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """What other companies taught."""
+
+    adaptation: Adaptation
+    pool: Pool
+
+    def of_query(self, query: Query, chart: Chart) -> Floats:
+        """Return the learned features of a query's candidates, shape (len(chart), len(LEARNED))."""
+        adapted = _adapted_chart(self, chart) @ self.adaptation.sources(query.embedding[None])[0]
+        votes = np.zeros(len(chart), np.float32)
+        if len(self.pool):
+            places = _pool_places(self, chart)
+            votes = np.where(places >= 0, self.pool.votes(query.embedding[None])[0][places], 0).astype(np.float32)
+        return np.column_stack([adapted * self.adaptation.scale, pool_features(votes)])
+
+    def of_table(self, table: pd.DataFrame) -> Floats:
+        """Return the same for every row of a feature table."""
+        source_place, sources = pd.factorize(table["source_name"])
+        target_place, targets = pd.factorize(table["candidate_text"])
+        adapted_sources = self.adaptation.sources(_encode(sources))
+        adapted_targets = self.adaptation.targets(_encode(targets))
+        adapted = np.empty(len(table), np.float32)
+        for start in range(0, len(table), ROWS_AT_ONCE):
+            rows = slice(start, start + ROWS_AT_ONCE)
+            adapted[rows] = np.einsum(
+                "ij,ij->i", adapted_sources[source_place[rows]], adapted_targets[target_place[rows]]
+            )
+        votes = np.zeros(len(table), np.float32)
+        if len(self.pool):
+            name_place, names = pd.factorize(table["candidate_name"])
+            known = np.array([self.pool.targets.get(normalised(name), -1) for name in names])[name_place]
+            given = self.pool.votes(_encode(sources))[source_place, known]
+            votes = np.where(known >= 0, given, 0).astype(np.float32)
+        starts = Queries.of(table).starts
+        pooled = [pool_features(votes[a:b]) for a, b in pairwise(starts)]
+        return np.column_stack([adapted * self.adaptation.scale, np.concatenate(pooled)])
+
+
+def _encode(texts: Iterable[str]) -> NDArray[np.float32]:
+    return encoder().encode([spoken(text) for text in texts])
+
+
+@lru_cache(maxsize=64)
+def _adapted_chart(learned: Learned, chart: Chart) -> Floats:
+    return learned.adaptation.targets(chart.context_embeddings)
+
+
+@lru_cache(maxsize=64)
+def _pool_places(learned: Learned, chart: Chart) -> NDArray[np.int64]:
+    return np.array([learned.pool.targets.get(normalised(target.name), -1) for target in chart.targets], np.int64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class MappingPredictor(Predictor):
-    """The fitted ranker. ``threshold`` is the confidence from which mappings are automatic; None: never."""
+    """The fitted model. ``threshold`` is the confidence from which mappings are automatic; None: never."""
 
     weights: Floats
     confidence_weights: Floats
     threshold: float | None
     person_stands: float
     """Share of people's mappings that were not corrected later."""
+    learned: Learned
+
+    def features(self, query: Query, chart: Chart, history: History) -> Floats:
+        """Return every feature of a query's candidates, shape (len(chart), len(ALL_FEATURES))."""
+        return np.column_stack([candidate_features(query, chart, history), self.learned.of_query(query, chart)])
 
     def rank(self, features: Floats, n_history: int) -> Ranking:
-        """Rank one query's candidates; ``features`` as ``candidate_features`` gives them."""
+        """Rank one query's candidates by ``features``."""
         scores = features @ self.weights
         probabilities = np.exp(scores - scores.max())
         probabilities /= probabilities.sum()
@@ -84,85 +129,108 @@ class MappingPredictor(Predictor):
         inputs = _confidence_inputs(features, probabilities, order, n_history)
         return Ranking(order, probabilities, float(expit(inputs @ self.confidence_weights)))
 
-    def rank_all(self, queries: Queries) -> list[Ranking]:
-        """Rank many queries."""
-        return [
-            self.rank(queries.features[a:b], int(n))
-            for a, b, n in zip(queries.starts[:-1], queries.starts[1:], queries.history, strict=True)
-        ]
+    def rank_table(self, table: pd.DataFrame) -> list[Ranking]:
+        """Rank every query of a feature table."""
+        return self._rank_rows(_matrix(table, self.learned.of_table(table)), Queries.of(table), _history_sizes(table))
+
+    def _rank_rows(self, features: Floats, queries: Queries, history: NDArray[np.int64]) -> list[Ranking]:
+        bounds = zip(queries.starts[:-1], queries.starts[1:], history, strict=True)
+        return [self.rank(features[a:b], int(n)) for a, b, n in bounds]
 
     def save(self, folder: Path) -> None:
-        """Write the predictor as JSON."""
+        """Write weights and confidence as JSON, what was learned from others as safetensors."""
         content = {
-            "weights": dict(zip(FEATURES, self.weights.tolist(), strict=True)),
+            "weights": dict(zip(ALL_FEATURES, self.weights.tolist(), strict=True)),
             "confidence": dict(zip(("bias", *CONFIDENCE_INPUTS), self.confidence_weights.tolist(), strict=True)),
             "threshold": self.threshold,
             "person_stands": self.person_stands,
         }
         (folder / FILE).write_text(json.dumps(content, indent=2))
+        self.learned.adaptation.save(folder)
+        self.learned.pool.save(folder)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what ``save`` wrote; features added since have weight 0."""
         content = json.loads((folder / FILE).read_text())
         return cls(
-            weights=np.array([content["weights"].get(name, 0.0) for name in FEATURES]),
-            confidence_weights=np.array([content["confidence"][name] for name in ("bias", *CONFIDENCE_INPUTS)]),
+            weights=np.array([content["weights"].get(name, 0.0) for name in ALL_FEATURES]),
+            confidence_weights=np.array(
+                [content["confidence"].get(name, 0.0) for name in ("bias", *CONFIDENCE_INPUTS)]
+            ),
             threshold=content["threshold"],
             person_stands=content["person_stands"],
+            learned=Learned(Adaptation.load(folder), Pool.load(folder)),
         )
 
 
-def fit(table: pd.DataFrame, *, using: tuple[str, ...] = FEATURES) -> MappingPredictor:
-    """Fit the ranker on the training companies and its confidence on the calibration companies.
+def fit(
+    table: pd.DataFrame, *, seed: int, using: Sequence[str] = ALL_FEATURES, pool_from: int = FEWEST_COMPANIES
+) -> MappingPredictor:
+    """Fit on the training companies of a feature table.
 
     Args:
         table: The feature table.
+        seed: Of the adaptation.
         using: The features to use; the baselines use one or few.
+        pool_from: The least number of companies behind what is pooled.
 
     Raises:
-        ValueError: a fold has no rows.
+        ValueError: there are no training rows.
     """
-    folds = dict(iter(table.groupby("fold", sort=False)))
-    for fold in ("train", "calibration"):
-        if fold not in folds:
-            raise ValueError(f"the feature table has no rows of the fold {fold!r}; import more companies")
-    train = folds["train"]
-    weights = fit_conditional_logit(Queries.of(train), using)
-    calibration = folds["calibration"]
-    queries = Queries.of(calibration)
-    bare = MappingPredictor(weights, np.zeros(1 + len(CONFIDENCE_INPUTS)), None, float("nan"))
-    confidence_weights = _fit_confidence(bare, queries)
-    stands = float(train.loc[train["label"] == 1, "stood"].mean())
-    fitted = MappingPredictor(weights, confidence_weights, None, stands)
-    rankings = fitted.rank_all(queries)
-    right = np.array([r.order[0] == label for r, label in zip(rankings, queries.labels, strict=True)], float)
-    companies = calibration["company_id"].to_numpy()[queries.starts[:-1]]
-    threshold = automatic_threshold(np.array([r.confidence for r in rankings]), right, companies)
-    return MappingPredictor(weights, confidence_weights, threshold.value, stands)
+    train = table[table["fold"] == "train"].reset_index(drop=True)
+    if train.empty:
+        raise ValueError("the feature table has no rows of the fold 'train'; import more companies")
+    queries, mask = Queries.of(train), np.array([name in using for name in ALL_FEATURES])
+    fold = np.array([int(uniform("inner fold", company) * FOLDS) for company in train["company_id"]])
+    needs_others = bool(set(using) & set(LEARNED))
+    learned = _learn(train, seed, pool_from) if needs_others else _nothing_learned()
+    outside = np.zeros((len(train), len(LEARNED)), np.float32)
+    if needs_others:
+        for held_out in np.unique(fold):
+            rows = fold == held_out
+            outside[rows] = _learn(train[~rows], seed, pool_from).of_table(train[rows])
+    features = _matrix(train, outside)
+    weights = fit_conditional_logit(features, queries, mask)
+    stands = float(train["stood"].to_numpy()[queries.first_rows].mean())
+    bare = MappingPredictor(weights, np.zeros(1 + len(CONFIDENCE_INPUTS)), None, stands, learned)
+    history = _history_sizes(train)
+    rankings = bare._rank_rows(features, queries, history)
+    confidence_weights = _fit_confidence(features, queries, history, rankings)
+    fitted = MappingPredictor(weights, confidence_weights, None, stands, learned)
+    rankings = fitted._rank_rows(features, queries, history)
+    companies = train["company_id"].to_numpy()[queries.first_rows]
+    threshold = automatic_threshold(
+        np.array([r.confidence for r in rankings]), _right(rankings, queries).astype(float), companies
+    )
+    return MappingPredictor(weights, confidence_weights, threshold.value, stands, learned)
 
 
-def fit_conditional_logit(queries: Queries, using: tuple[str, ...] = FEATURES) -> Floats:
-    """Return the weights that maximise the penalised likelihood (L-BFGS); 0 for features not in ``using``."""
-    mask = np.array([name in using for name in FEATURES])
-    scale = np.where(mask, 1 / np.maximum(queries.features.std(axis=0), 1e-6), 0.0)
-    x = queries.features * scale
-    starts = queries.starts[:-1]
-    lengths = np.diff(queries.starts)
-    chosen = x[starts + queries.labels]
+def _matrix(table: pd.DataFrame, learned: Floats) -> Floats:
+    return np.column_stack([table[list(OWN_FEATURES)].to_numpy(np.float32), learned])
 
-    def loss(w: Floats) -> tuple[float, Floats]:
-        scores = x @ w
-        top = np.maximum.reduceat(scores, starts)
-        exponent = np.exp(scores - np.repeat(top, lengths))
-        total = np.add.reduceat(exponent, starts)
-        probability = exponent / np.repeat(total, lengths)
-        value = float(np.sum(np.log(total) + top) - np.sum(chosen @ w)) / len(queries) + PENALTY * float(w @ w)
-        gradient = (x.T @ probability - chosen.sum(axis=0)) / len(queries) + 2 * PENALTY * w
-        return value, gradient
 
-    result = minimize(loss, np.zeros(len(FEATURES)), jac=True, method="L-BFGS-B", options={"maxiter": 300})
-    return np.asarray(result.x * scale, np.float64)
+def _history_sizes(table: pd.DataFrame) -> NDArray[np.int64]:
+    sizes: NDArray[np.int64] = table["n_history"].to_numpy(np.int64)[Queries.of(table).first_rows]
+    return sizes
+
+
+def _learn(train: pd.DataFrame, seed: int, pool_from: int) -> Learned:
+    """Fit adaptation and pool on all companies of a table."""
+    right = train[train["label"] == 1].drop_duplicates(["company_id", "system", "kind", "source_code"])
+    pairs = []
+    for chart, rows in train.groupby(["company_id", "system"], sort=True):
+        targets = rows["candidate_text"].drop_duplicates().tolist()
+        place = {text: i for i, text in enumerate(targets)}
+        mine = right[(right["company_id"] == chart[0]) & (right["system"] == chart[1])]
+        labels = np.array([place[text] for text in mine["candidate_text"]], np.int64)
+        pairs.append(Pairs(tuple(mine["source_name"]), tuple(targets), labels))
+    decisions = zip(right["company_id"], right["source_name"], right["candidate_name"], strict=True)
+    return Learned(fit_adaptation(pairs, seed=seed), Pool.of(decisions, least=pool_from))
+
+
+def _nothing_learned() -> Learned:
+    return Learned(Adaptation.none(encoder().width), Pool.of([]))
 
 
 def _memory_first(order: NDArray[np.int64], memory: Floats) -> NDArray[np.int64]:
@@ -177,32 +245,38 @@ def _confidence_inputs(features: Floats, probabilities: Floats, order: NDArray[n
     first = features[order[0]]
     p = float(np.clip(probabilities[order[0]], 1e-6, 1 - 1e-6))
     second = float(probabilities[order[1]]) if len(order) > 1 else 1e-6
+    margin = np.log(p / max(second, 1e-6))
+    history = np.log1p(n_history) / 5
     return np.array(
         [
             1.0,
             np.log(p / (1 - p)),
-            np.log(p / max(second, 1e-6)),
-            np.log1p(n_history) / 5,
+            margin,
+            history,
             first[COLUMN["share_group"]] + first[COLUMN["share_prefix"]],
+            first[COLUMN["nearest"]],
             first[COLUMN["memory"]],
             np.log(len(probabilities)) / 5,
+            -float(np.sum(probabilities * np.log(np.maximum(probabilities, 1e-9)))) / 5,
+            margin * history,
         ]
     )
 
 
-def _fit_confidence(predictor: MappingPredictor, queries: Queries) -> Floats:
-    from sklearn.linear_model import LogisticRegression
+def _right(rankings: list[Ranking], queries: Queries) -> NDArray[np.bool_]:
+    return np.array([r.order[0] == label for r, label in zip(rankings, queries.labels, strict=True)])
 
-    rankings = predictor.rank_all(queries)
-    right = np.array([r.order[0] == label for r, label in zip(rankings, queries.labels, strict=True)])
-    inputs = np.array(
-        [
-            _confidence_inputs(queries.features[a:b], r.probabilities, r.order, int(n))
-            for r, a, b, n in zip(rankings, queries.starts[:-1], queries.starts[1:], queries.history, strict=True)
-        ]
-    )
+
+def _fit_confidence(
+    features: Floats, queries: Queries, history: NDArray[np.int64], rankings: list[Ranking]
+) -> Floats:
+    from sklearn.linear_model import LogisticRegression  # seconds to import; serving does not need it
+
+    right = _right(rankings, queries)
+    bounds = zip(rankings, queries.starts[:-1], queries.starts[1:], history, strict=True)
+    inputs = np.array([_confidence_inputs(features[a:b], r.probabilities, r.order, int(n)) for r, a, b, n in bounds])
     if right.all() or not right.any():
         share = (right.sum() + 1) / (len(right) + 2)
         return np.concatenate([[np.log(share / (1 - share))], np.zeros(len(CONFIDENCE_INPUTS))])
-    fitted = LogisticRegression(C=1.0).fit(inputs[:, 1:], right)
+    fitted = LogisticRegression(C=1.0, max_iter=1000).fit(inputs[:, 1:], right)
     return np.concatenate([fitted.intercept_, fitted.coef_[0]])

@@ -22,13 +22,17 @@ from crewflow_assets.cost_code_mapping.features import (
     prepare,
 )
 from crewflow_assets.cost_code_mapping.ledger import PERSON
-from crewflow_assets.evaluation.splits import fold_of
+from crewflow_assets.evaluation.splits import fold_of, uniform
 from crewflow_assets.store.tables import Account, SourceItem
 
 KEYS = (
     *("query", "company_id", "industry", "fold", "kind", "system", "source_code", "source_name", "decided_at"),
-    *("n_history", "candidate", "candidate_name", "label", "stood"),
+    *("variant", "share", "n_history", "candidate", "candidate_name", "candidate_text", "label", "stood"),
 )
+
+SHARES = (0.0, 0.05, 0.1, 0.25, 0.5)
+
+Item = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +87,11 @@ def target_of(account: Account) -> Target:
 def feature_table(companies: Iterable[CompanyRecords]) -> pd.DataFrame:
     """Return one row for each candidate of each query.
 
-    Columns: query, company_id, industry, fold, kind, system, source_code, source_name, decided_at, n_history,
-    candidate, candidate_name, label (1 for the account where people left the item), stood (whether the first
-    decision was never corrected), then the features. Rows of one query stand together.
+    Each decision is asked twice: ``variant`` "replay" with the whole history of its moment, "thinned" with a random
+    ``share`` of it (one of SHARES), so that little history is learnt and measured as well as much.
+
+    Columns: see KEYS; label is 1 for the account where people left the item, stood says whether the first decision
+    was never corrected; then the features. Rows of one query stand together.
     """
     parts = [part for company in companies for part in _company_tables(company)]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*KEYS, *FEATURES])
@@ -107,10 +113,16 @@ class _Moment:
     source: Source
     at: datetime
     stood: bool
+    share: float | None
     n_history: int
     candidates: NDArray[np.int64]
     label: int
     features: Floats
+
+    @property
+    def variant(self) -> str:
+        """The ``variant`` column."""
+        return "replay" if self.share is None else "thinned"
 
 
 def _table(company: CompanyRecords, system: str, accounts: list[Account], moments: list[_Moment]) -> pd.DataFrame:
@@ -122,7 +134,9 @@ def _table(company: CompanyRecords, system: str, accounts: list[Account], moment
 
     frame = pd.DataFrame(
         {
-            "query": each([f"{company.company_id}/{system}/{m.source.kind}/{m.source.code}" for m in moments]),
+            "query": each(
+                [f"{company.company_id}/{system}/{m.source.kind}/{m.source.code}/{m.variant}" for m in moments]
+            ),
             "company_id": company.company_id,
             "industry": company.industry,
             "fold": fold_of(company.company_id),
@@ -131,9 +145,12 @@ def _table(company: CompanyRecords, system: str, accounts: list[Account], moment
             "source_code": each([m.source.code for m in moments]),
             "source_name": each([m.source.name for m in moments]),
             "decided_at": pd.to_datetime(each([m.at for m in moments]), utc=True),
+            "variant": each([m.variant for m in moments]),
+            "share": np.repeat([1.0 if m.share is None else m.share for m in moments], lengths),
             "n_history": np.repeat([m.n_history for m in moments], lengths),
             "candidate": np.array([account.code for account in accounts], object)[candidates],
             "candidate_name": np.array([account.name for account in accounts], object)[candidates],
+            "candidate_text": np.array([target_of(account).context for account in accounts], object)[candidates],
             "label": np.concatenate([(m.candidates == m.label).astype(np.int8) for m in moments]),
             "stood": np.repeat([m.stood for m in moments], lengths),
         }
@@ -161,16 +178,20 @@ def _replay(company: CompanyRecords, accounts: list[Account], decisions: list[Pa
             candidates, chart, position = charts.at(at)
             if not decision.of_a_person or index in order or position[label] < 0:
                 continue
-            rows = np.array([row for row in order if standing[row] >= 0], np.int64)
-            yield _Moment(
-                source=queries[index].source,
-                at=at,
-                stood=decision.target_code == final[decision.item],
-                n_history=len(rows),
-                candidates=candidates,
-                label=label,
-                features=candidate_features(queries[index], chart, everything.only(rows, position[standing[rows]])),
-            )
+            before = np.array([row for row in order if standing[row] >= 0], np.int64)
+            share, drawn = _thinned(company.company_id, decision.item, [keys[row] for row in before])
+            for kept, rows in ((None, before), (share, before[drawn])):
+                history = everything.only(rows, position[standing[rows]])
+                yield _Moment(
+                    source=queries[index].source,
+                    at=at,
+                    stood=decision.target_code == final[decision.item],
+                    share=kept,
+                    n_history=len(rows),
+                    candidates=candidates,
+                    label=label,
+                    features=candidate_features(queries[index], chart, history),
+                )
         for decision in together:
             index = place[decision.item]
             if by_person[index] and standing[index] >= 0 and decision.automatic:
@@ -180,6 +201,12 @@ def _replay(company: CompanyRecords, accounts: list[Account], decisions: list[Pa
             order.append(index)
             standing[index] = account_at.get(decision.target_code or "", -1)
             by_person[index] = decision.method in PERSON
+
+
+def _thinned(company_id: str, item: Item, before: list[Item]) -> tuple[float, NDArray[np.bool_]]:
+    """Return the share that an item's thinned history keeps, and which of the items before it."""
+    share = SHARES[int(uniform("share", company_id, *item) * len(SHARES))]
+    return share, np.array([uniform("thin", company_id, *item, *other) < share for other in before], bool)
 
 
 class _OpenCharts:

@@ -73,7 +73,14 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def _singular(word: str) -> str:
+    if len(word) > 4 and word.endswith("ies"):
+        return word[:-3] + "y"
     return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
+
+
+def spoken(text: str) -> str:
+    """Return a name as the encoder reads it: its words in their order, or the name itself where it has none."""
+    return " ".join(words(text)) or text
 
 
 def normalised(text: str) -> str:

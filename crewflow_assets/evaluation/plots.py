@@ -68,6 +68,19 @@ def precision_coverage_plot(
     return _png(figure)
 
 
+def line_plot(
+    lines: dict[str, tuple[Floats, Floats, Floats, Floats]], *, title: str, xlabel: str, ylabel: str
+) -> bytes:
+    """Plot named lines with their intervals (x, value, low, high); the first is ours."""
+    figure, axes = _axes(title, xlabel, ylabel)
+    for place, (name, (x, value, low, high)) in enumerate(lines.items()):
+        [line] = axes.plot(x, value, "o-", label=name, color=OURS if place == 0 else None)
+        axes.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+    axes.set_ylim(0, 1)
+    axes.legend(frameon=False, fontsize=8)
+    return _png(figure)
+
+
 def bar_plot(values: dict[str, tuple[float, float, float]], *, title: str, xlabel: str) -> bytes:
     """Plot named values with their intervals (value, low, high) as horizontal bars, the first on top."""
     figure, axes = _axes(title, xlabel, "")

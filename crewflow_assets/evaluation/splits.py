@@ -1,4 +1,4 @@
-"""Which entities are trained on, calibrated on and tested on: fixed by a hash, for ever.
+"""Which entities are trained on and which are tested on: fixed by a hash, for ever.
 
 A company that tests one version was never trained on by another, so champion and challenger can be compared.
 """
@@ -6,9 +6,9 @@ A company that tests one version was never trained on by another, so champion an
 from hashlib import blake2b
 from typing import Literal
 
-Fold = Literal["train", "calibration", "test"]
+Fold = Literal["train", "test"]
 
-TRAIN, CALIBRATION = 0.5, 0.25
+TRAIN = 0.75
 
 
 def uniform(*key: str) -> float:
@@ -18,8 +18,5 @@ def uniform(*key: str) -> float:
 
 
 def fold_of(entity: str) -> Fold:
-    """Return the fold of a company or integration: half train, a quarter calibration, a quarter test."""
-    place = uniform("fold", entity)
-    if place < TRAIN:
-        return "train"
-    return "calibration" if place < TRAIN + CALIBRATION else "test"
+    """Return the fold of a company or integration: three quarters train and calibrate, the rest test."""
+    return "train" if uniform("fold", entity) < TRAIN else "test"

@@ -3,14 +3,15 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
-from crewflow_assets.contract import Contract, Identifier, Name, Probability, System, Text
+from crewflow_assets.contract import Contract, Identifier, Name, Probability, System, Text, printable
 
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 """The lake begins here; what is said to have happened before is a wrong clock or a wrong year."""
 
 Side = Literal["crewflow", "external"]
+EventId = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(printable)]
 Milliseconds = Annotated[float, Field(ge=0, le=1e9)]
 Count = Annotated[int, Field(ge=0, le=10**9)]
 
@@ -127,7 +128,7 @@ EventKind = Literal[
 class EventIn(Contract):
     """One event as it is posted. ``event_id`` is the sender's and makes a repetition harmless."""
 
-    event_id: Annotated[str, Field(min_length=1, max_length=200)]
+    event_id: EventId
     kind: EventKind
     company_id: Identifier
     occurred_at: AwareDatetime

@@ -24,7 +24,7 @@ SECRET_BYTES = range(24, 65)
 LONGEST_RETRY_AFTER = timedelta(hours=1)
 REASON_LENGTH = 500
 
-REFUSALS = frozenset({400, 403, 409, 410, 422})
+REFUSALS = frozenset({400, 409, 410, 422})
 BUSY = frozenset({408, 425, 429})
 
 

@@ -39,11 +39,13 @@ def _use_sqlite_transactions(engine: Engine) -> None:
 def engine_for(url: str) -> Engine:
     """Return the one engine of this process for a database URL."""
     parsed = make_url(url)
+    # parameters are customers' names, and errors are logged: they are hidden
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, pool_pre_ping=True, connect_args={"options": "-c timezone=utc"})
+        utc = {"options": "-c timezone=utc"}
+        return create_engine(parsed, pool_pre_ping=True, hide_parameters=True, connect_args=utc)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed)
+    engine = create_engine(parsed, hide_parameters=True)
     _use_sqlite_transactions(engine)
     return engine
 

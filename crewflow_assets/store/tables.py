@@ -242,17 +242,3 @@ class Prediction(Base):
     propensity: Mapped[float]
     latency_ms: Mapped[float]
     created_at: Mapped[datetime]
-
-
-class TrainingClaim(Base):
-    """A cause for training that was taken up: unique, so that one cause trains once."""
-
-    __tablename__ = "training_claims"
-    __table_args__ = (UniqueConstraint("model", "reason", "watermark"),)
-
-    id: Mapped[int] = mapped_column(BigId, primary_key=True)
-    model: Mapped[str]
-    reason: Mapped[str]
-    watermark: Mapped[str]
-    run_id: Mapped[str]
-    claimed_at: Mapped[datetime]

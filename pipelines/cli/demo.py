@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the command line starts faster without them
     from crewflow_assets.spec import ModelSpec
 
 START_SECONDS = 120
+QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}  # Dagster keeps the events all the same
 
 
 def demo() -> None:
@@ -110,7 +111,7 @@ def _materialise(console: "Console") -> None:
 def _run(console: "Console", instance: "DagsterInstance", job: "JobDefinition", tags: dict[str, str]) -> None:
     began = perf_counter()
     with console.status(f"Dagster: {job.name} …"):
-        result = job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
+        result = job.execute_in_process(instance=instance, tags=tags, raise_on_error=False, run_config=QUIET)
     if not result.success:
         console.print(f"[red]{job.name} failed[/red] (run {result.run_id}); look at it with `crewflow up`")
         raise typer.Exit(1)

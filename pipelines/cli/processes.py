@@ -26,7 +26,11 @@ def environment() -> dict[str, str]:
     dagster_home = home / "dagster"
     dagster_home.mkdir(parents=True, exist_ok=True)
     (dagster_home / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text())
-    return os.environ | {"CREWFLOW_HOME": str(home), "DAGSTER_HOME": str(dagster_home), "PYTHONUNBUFFERED": "1"}
+    return os.environ | {
+        "CREWFLOW_HOME": str(home),
+        "DAGSTER_HOME": str(dagster_home),
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
 def gateway() -> Process:

@@ -2,6 +2,8 @@
 
 import typer
 
+STOP_SECONDS = 20  # how long each may take to finish what it is doing
+
 
 def up() -> None:
     """Run Dagster (webserver and daemon), MLflow, the gateway and the outbox worker; Ctrl-C stops all.
@@ -12,7 +14,7 @@ def up() -> None:
 
       CREWFLOW_DAGSTER_PORT=3001 crewflow up
     """
-    from honcho.manager import Manager  # only this command runs processes
+    from honcho import manager as honcho_manager  # only this command runs processes
 
     from crewflow_assets.store import schema
     from pipelines.cli.processes import ROOT, all_processes, environment
@@ -22,7 +24,8 @@ def up() -> None:
     typer.echo("Starting; Ctrl-C stops all.")
     for process in processes:
         typer.echo(f"  {process.name:<8} {process.shown}")
-    manager = Manager()
+    honcho_manager.KILL_WAIT = STOP_SECONDS
+    manager = honcho_manager.Manager()
     shared = environment()
     for process in processes:
         manager.add_process(process.name, command(process.command), quiet=False, env=shared, cwd=str(ROOT))

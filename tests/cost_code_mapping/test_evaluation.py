@@ -8,7 +8,7 @@ import pytest
 
 from crewflow_assets.cost_code_mapping.evaluation import BASELINES, evaluate, score, worst_mistakes
 from crewflow_assets.cost_code_mapping.features import FEATURES
-from crewflow_assets.cost_code_mapping.model import MappingPredictor
+from crewflow_assets.cost_code_mapping.model import ALL_FEATURES, MappingPredictor
 from tests.worlds import predictor
 
 GOOD = predictor(name_similarity=5.0, threshold=0.8, certainty=2.0)
@@ -18,7 +18,15 @@ BASE: Mapping[str, MappingPredictor] = {
 }
 
 
-def table(right: int, *, companies: int = 4, queries: int = 5, fold: str = "test") -> pd.DataFrame:
+def table(
+    right: int,
+    *,
+    companies: int = 4,
+    queries: int = 5,
+    fold: str = "test",
+    variant: str = "replay",
+    share: float = 1.0,
+) -> pd.DataFrame:
     """Return queries of 6 candidates; in the first ``right`` ones of a company, the name points to the right one."""
     zeros: dict[str, Any] = dict.fromkeys(FEATURES, 0.0)
     rows = []
@@ -30,15 +38,18 @@ def table(right: int, *, companies: int = 4, queries: int = 5, fold: str = "test
                 rows.append(
                     zeros
                     | {
-                        "query": f"{company}/{query}",
+                        "query": f"{company}/{query}/{variant}/{share}",
                         "company_id": f"{fold}-{company}",
                         "industry": "electrical" if company % 2 else "roofing",
                         "fold": fold,
                         "source_code": f"code-{query}",
                         "source_name": f"name {query}",
+                        "variant": variant,
+                        "share": share,
                         "n_history": query,
                         "candidate": str(candidate),
                         "candidate_name": f"account {candidate}",
+                        "candidate_text": f"account {candidate}",
                         "label": int(candidate == wanted),
                         "stood": True,
                         "name_similarity": float(candidate == pointed),
@@ -49,8 +60,14 @@ def table(right: int, *, companies: int = 4, queries: int = 5, fold: str = "test
     return pd.DataFrame(rows)
 
 
+def both(right: int) -> pd.DataFrame:
+    """Return the table as it is read: each decision with its whole history and with a part of it."""
+    thinned = [table(number, variant="thinned", share=share) for number, share in ((1, 0.0), (2, 0.25))]
+    return pd.concat([table(right), *thinned], ignore_index=True)
+
+
 def test_figures_stand_beside_the_best_baseline_on_the_same_rows() -> None:
-    found = evaluate(GOOD, BASE, table(4))
+    found = evaluate(GOOD, BASE, both(4))
     top1 = found.figure("top1")
     assert (top1.value, top1.low, top1.high, top1.n) == (0.8, 0.8, 0.8, 20)
     assert (top1.baseline, top1.baseline_value) == ("always the last", 0.2)
@@ -62,7 +79,7 @@ def test_figures_stand_beside_the_best_baseline_on_the_same_rows() -> None:
 
 
 def test_only_test_companies_are_measured() -> None:
-    mixed = pd.concat([table(5), table(0, fold="train"), table(0, fold="calibration")], ignore_index=True)
+    mixed = pd.concat([both(5), table(0, fold="train"), table(0, fold="train", variant="thinned")], ignore_index=True)
     assert evaluate(GOOD, BASE, mixed).figure("top1").value == 1.0
 
 
@@ -72,20 +89,35 @@ def test_without_test_companies_there_is_nothing_to_measure() -> None:
 
 
 def test_where_nothing_is_automatic_the_report_says_none_and_not_zero() -> None:
-    found = evaluate(predictor(name_similarity=5.0, threshold=None), BASE, table(5))
+    found = evaluate(predictor(name_similarity=5.0, threshold=None), BASE, both(5))
     assert found.figure("auto_map_coverage").value == 0
     assert found.figure("auto_map_right").value is None
 
 
 def test_the_plots_and_tables_that_people_judge_by_are_there() -> None:
-    found = evaluate(GOOD, BASE, table(4))
-    assert set(found.plots) == {"reliability", "precision_coverage", "top1_by_industry"}
+    found = evaluate(GOOD, BASE, both(4))
+    assert set(found.plots) == {"reliability", "precision_coverage", "top1_by_industry", "cold_start"}
     assert all(png.startswith(b"\x89PNG") for png in found.plots.values())
-    assert set(found.tables) == {"worst_mistakes", "by_company"}
+    assert set(found.tables) == {"worst_mistakes", "by_company", "cold_start"}
     by_company = found.tables["by_company"]
     assert by_company["company"].tolist() == [f"test-{i}" for i in range(4)]
     assert by_company["n"].tolist() == [5] * 4
     assert by_company["top1"].tolist() == [0.8] * 4
+
+
+def test_little_history_is_measured_apart_for_ours_and_the_best_baseline() -> None:
+    found = evaluate(GOOD, BASE, both(4))
+    assert found.figure("top1").n == 20  # the thinned rows are no part of the figures
+    curve = found.tables["cold_start"]
+    assert curve[["method", "share", "n", "top1"]].to_dict("records") == [
+        {"method": "ours", "share": 0.0, "n": 20, "top1": 0.2},
+        {"method": "ours", "share": 0.25, "n": 20, "top1": 0.4},
+        {"method": "always the last", "share": 0.0, "n": 20, "top1": 0.2},
+        {"method": "always the last", "share": 0.25, "n": 20, "top1": 0.2},
+    ]
+    ours = curve.iloc[1]
+    assert (ours["automatic"], ours["right"]) == (1.0, 0.4)
+    assert ours["ece"] == pytest.approx(0.881 - 0.4, abs=0.001)
 
 
 def test_the_worst_mistakes_name_what_was_suggested_and_what_was_decided() -> None:
@@ -112,4 +144,4 @@ def test_scores_are_in_the_order_of_the_queries() -> None:
 
 
 def test_every_baseline_is_made_of_known_features() -> None:
-    assert all(set(using) <= set(FEATURES) for using in BASELINES.values())
+    assert all(set(using) <= set(ALL_FEATURES) for using in BASELINES.values())

@@ -69,6 +69,12 @@ def test_names_alike_are_similar() -> None:
     assert column(found, "target_covered")[:2] == [0.5, 0.25]  # of "job expense electrical labor"
 
 
+def test_the_encoder_knows_what_is_alike_in_meaning_where_no_letters_are() -> None:
+    chart = Chart([Target("1", "Vehicles", None, None), Target("2", "Salaries", None, None)])
+    found = rows(source("Pickup truck"), None, chart)
+    assert column(found, "encoder_name")[0] > column(found, "encoder_name")[1] + 0.1
+
+
 def test_the_cost_type_matches_clashes_or_is_unclear() -> None:
     found = rows(source("Rough-in labor"))
     assert column(found, "cost_type_match") == [1, 0, 0, 0, 0, 0, 0]
@@ -135,6 +141,17 @@ def test_the_nearest_neighbour_is_the_most_similar_code_of_each_account() -> Non
     assert found[0] == 0
 
 
+def test_neighbours_weigh_by_how_near_they_are() -> None:
+    before = history(
+        (source("Crane rental", "A-1"), "50300"),
+        (source("Crane rental", "16-1"), "50200"),
+        (source("Payroll taxes", "Z-1"), "61000"),
+    )
+    near = column(rows(source("Crane hire", "16-2"), before), "neighbours")
+    assert near[1] == pytest.approx(near[2], abs=1e-5)
+    assert near[1] > near[3] > near[0]
+
+
 def test_projects_and_cost_codes_have_separate_histories() -> None:
     before = history((source("Mall", "A", kind="project"), "40100"))
     found = rows(source("Mall", "B"), before)
@@ -188,7 +205,11 @@ charts = st.lists(
     max_size=6,
     unique_by=lambda target: target.code,
 )
-BOUNDED = ("name_similarity", "context_similarity", "source_covered", "target_covered", "nearest", "memory")
+BOUNDED = (
+    *("name_similarity", "context_similarity", "source_covered", "target_covered"),
+    *("nearest", "nearest_spelling", "memory"),
+)
+COSINES = ("encoder_name",)
 SHARES = ("share_group", "share_prefix", "memory")
 
 
@@ -205,6 +226,8 @@ def test_whatever_is_written_features_are_finite_and_in_range(
     for name in BOUNDED:
         assert min(column(found, name)) >= 0, name
         assert max(column(found, name)) <= 1.0001, name
+    for name in COSINES:
+        assert max(abs(value) for value in column(found, name)) <= 1.0001, name
     for name in SHARES:
         assert sum(column(found, name)) <= 1.0001, name
 
@@ -214,7 +237,7 @@ def test_whatever_is_written_features_are_finite_and_in_range(
 def test_the_order_of_the_chart_does_not_matter(asked: Source, targets: list[Target]) -> None:
     turned = targets[::-1]
     one, other = rows(asked, None, Chart(targets)), rows(asked, None, Chart(turned))
-    np.testing.assert_array_equal(one, other[::-1])
+    np.testing.assert_allclose(one, other[::-1], atol=1e-6)
 
 
 def test_a_part_of_a_history_is_the_history_of_that_part() -> None:
@@ -228,4 +251,4 @@ def test_a_part_of_a_history_is_the_history_of_that_part() -> None:
     part = history(*mapped).only(kept, np.array([CHART.position["50200"], CHART.position["61000"]]))
     fresh = history(mapped[3], (mapped[0][0], "61000"))
     for asked in (source("Panel wire", "16-9", group="16 Electrical"), source("Paint", "09-2"), source("Mall")):
-        np.testing.assert_array_equal(rows(asked, part), rows(asked, fresh))
+        np.testing.assert_allclose(rows(asked, part), rows(asked, fresh), atol=1e-5)

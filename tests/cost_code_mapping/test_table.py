@@ -9,7 +9,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from crewflow_assets.cost_code_mapping.features import FEATURES
-from crewflow_assets.cost_code_mapping.table import CompanyRecords, PastDecision, feature_table
+from crewflow_assets.cost_code_mapping.table import SHARES, CompanyRecords, PastDecision, feature_table
 from crewflow_assets.store.tables import Account, SourceItem
 
 START = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
@@ -75,7 +75,8 @@ def decision(hour: float, code: str, target: str | None, **changes: Any) -> Past
     return PastDecision(**(known | changes))
 
 
-def table(*decisions: PastDecision, accounts: Iterable[Account] = ()) -> pd.DataFrame:
+def table(*decisions: PastDecision, accounts: Iterable[Account] = (), variant: str | None = "replay") -> pd.DataFrame:
+    """Return the rows of a variant; without one, all."""
     company = CompanyRecords(
         company_id="c-1",
         industry="electrical",
@@ -83,26 +84,27 @@ def table(*decisions: PastDecision, accounts: Iterable[Account] = ()) -> pd.Data
         accounts=list(accounts) or [account(code) for code in NAMES],
         decisions=sorted(decisions, key=lambda d: d.at),
     )
-    return feature_table([company])
+    found = feature_table([company])
+    return found if variant is None else found[found["variant"] == variant].reset_index(drop=True)
 
 
 def labels(found: pd.DataFrame) -> dict[str, str]:
     chosen = found[found["label"] == 1]
     assert len(chosen) == found["query"].nunique()
     return {
-        code.rsplit("/", 1)[1]: str(target) for code, target in zip(chosen["query"], chosen["candidate"], strict=True)
+        code.split("/")[3]: str(target) for code, target in zip(chosen["query"], chosen["candidate"], strict=True)
     }
 
 
 def test_each_first_decision_gives_a_row_for_each_open_account() -> None:
     found = table(decision(1, "E-1", "50100"), decision(2, "E-3", "50200"))
     assert found.groupby("query", sort=False).size().to_dict() == {
-        "c-1/quickbooks/cost_code/E-1": 4,
-        "c-1/quickbooks/cost_code/E-3": 4,
+        "c-1/quickbooks/cost_code/E-1/replay": 4,
+        "c-1/quickbooks/cost_code/E-3/replay": 4,
     }
     assert labels(found) == {"E-1": "50100", "E-3": "50200"}
     assert found["n_history"].tolist() == [0] * 4 + [1] * 4
-    assert found["fold"].unique().tolist() == ["calibration"]
+    assert found["fold"].unique().tolist() == ["train"]
     assert found["decided_at"].unique().tolist() == [pd.Timestamp(at(1)), pd.Timestamp(at(2))]
 
 
@@ -212,8 +214,8 @@ BASE = [
     ids=["another item", "a correction", "an automatic one", "at the same moment", "a corrected automatic one"],
 )
 def test_a_later_decision_never_changes_earlier_rows(later: list[PastDecision]) -> None:
-    before = table(*BASE)
-    after = table(*BASE, *later)
+    before = table(*BASE, variant=None)
+    after = table(*BASE, *later, variant=None)
     kept = after[after["query"].isin(before["query"])].reset_index(drop=True)
     assert_frame_equal(kept.drop(columns=FUTURE), before.drop(columns=FUTURE))
 
@@ -227,6 +229,70 @@ def test_a_later_decision_never_changes_earlier_rows(later: list[PastDecision]) 
     ids=["added", "closed"],
 )
 def test_a_later_change_of_the_chart_never_changes_earlier_rows(accounts: list[Account]) -> None:
-    before = table(*BASE, accounts=[account(code) for code in sorted(NAMES)])
-    after = table(*BASE, accounts=sorted(accounts, key=lambda one: one.code))
+    before = table(*BASE, accounts=[account(code) for code in sorted(NAMES)], variant=None)
+    after = table(*BASE, accounts=sorted(accounts, key=lambda one: one.code), variant=None)
     assert_frame_equal(after, before)
+
+
+def many(number: int, *, odd: int | None = None) -> CompanyRecords:
+    """Return a company that decides on many items in turn; ``odd`` is decided otherwise."""
+    items = [item(f"M-{i}", f"Work {i} labor") for i in range(number)]
+    return CompanyRecords(
+        company_id="c-1",
+        industry="electrical",
+        items={(one.kind, one.code): one for one in items},
+        accounts=[account(code) for code in NAMES],
+        decisions=[decision(i, f"M-{i}", "61000" if i == odd else "50100") for i in range(number)],
+    )
+
+
+def sizes(found: pd.DataFrame) -> pd.DataFrame:
+    """Return n_history of each decision by variant, with the share of its thinned history."""
+    first = found.drop_duplicates("query").set_index(["source_code", "variant"])
+    wide: pd.DataFrame = first["n_history"].unstack()
+    return wide.assign(share=first["share"].xs("thinned", level="variant"))
+
+
+def test_each_decision_is_asked_with_its_whole_history_and_again_with_a_part_of_it() -> None:
+    found = feature_table([many(60)])
+    seen = sizes(found)
+    assert len(seen) == 60
+    assert seen.loc[[f"M-{i}" for i in range(60)], "replay"].tolist() == list(range(60))
+    assert (seen["thinned"] <= seen["replay"]).all()
+    assert set(seen["share"]) == set(SHARES)
+    assert (seen.loc[seen["share"] == 0, "thinned"] == 0).all()
+    kept = seen[seen["share"] == 0.5]
+    assert 0.35 < kept["thinned"].sum() / kept["replay"].sum() < 0.65
+    assert found.loc[found["variant"] == "replay", "share"].unique().tolist() == [1.0]
+
+
+def test_both_variants_have_the_same_candidates_labels_and_text_features() -> None:
+    found = feature_table([many(20)])
+    replay, thinned = (
+        found[found["variant"] == variant].sort_values(["source_code", "candidate"]).reset_index(drop=True)
+        for variant in ("replay", "thinned")
+    )
+    text = list(FEATURES[: FEATURES.index("used_before")])
+    same = ["source_code", "candidate", "label", "stood", "decided_at", *text]
+    assert_frame_equal(replay[same], thinned[same])
+
+
+def test_a_thinned_row_sees_never_more_than_the_whole_history_did() -> None:
+    found = feature_table([many(40, odd=3)])
+    replay, thinned = (
+        found[found["variant"] == variant].sort_values(["source_code", "candidate"])
+        for variant in ("replay", "thinned")
+    )
+    for feature in ("used_before", "nearest", "nearest_spelling"):
+        assert (thinned[feature].to_numpy() <= replay[feature].to_numpy() + 1e-6).all(), feature
+    unknown = thinned["n_history"].to_numpy() == 0
+    assert unknown.any()
+    history = list(FEATURES[FEATURES.index("used_before") :])
+    assert (thinned.loc[unknown, history].to_numpy() == 0).all()
+
+
+def test_what_is_thinned_is_drawn_once_and_for_ever_whatever_comes_later() -> None:
+    one, again, longer = feature_table([many(30)]), feature_table([many(30)]), feature_table([many(45)])
+    assert_frame_equal(one, again)
+    kept = longer[longer["query"].isin(one["query"])].reset_index(drop=True)
+    assert_frame_equal(kept, one)

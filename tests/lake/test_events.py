@@ -20,13 +20,10 @@ from crewflow_assets.lake.events import event_schema, folder_of, read_events, st
 from crewflow_assets.store.database import reading, transaction
 from crewflow_assets.store.tables import Company
 from tests.ingest.test_events import EXAMPLES
-from tests.third_party import IGNORED
 
 DAY = date(2026, 1, 5)
 NOON = datetime(2026, 1, 5, 12, 0, 0, 123457, tzinfo=UTC)
 FOREVER = datetime(2030, 1, 1, tzinfo=UTC)
-
-pytestmark = IGNORED
 
 
 @pytest.fixture

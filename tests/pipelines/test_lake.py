@@ -14,9 +14,6 @@ from crewflow_assets.store.database import reading, transaction
 from crewflow_assets.store.tables import Company
 from pipelines.definitions import defs
 from pipelines.lake import days, new_events, range_tags
-from tests.third_party import IGNORED
-
-pytestmark = IGNORED
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 NOW = NOON + timedelta(days=60)

@@ -14,10 +14,7 @@ from crewflow_assets.registry import TrainingRecord, VersionInfo
 from crewflow_assets.spec import EventTrigger
 from crewflow_assets.store.database import engine_for
 from pipelines.training import judge, training_sensors
-from tests.third_party import IGNORED
 from tests.worlds import companies_of, correct_some, fill_home, predictor, write_lake
-
-pytestmark = IGNORED
 
 SPEC = COST_CODE_MAPPING
 [TRIGGER] = SPEC.triggers
@@ -42,7 +39,7 @@ def test_more_than_the_number_of_one_company_fires(counts: dict[str, int], fire:
 
 
 def test_the_judgement_speaks_of_its_own_trigger() -> None:
-    trigger = EventTrigger("failures", lambda _session, _since: {}, more_than=3, window_days=7)
+    trigger = EventTrigger("failures", lambda _session, _received, _occurred: {}, more_than=3, window_days=7)
     assert judge(trigger, {"i-1": 4}, version="2.3", since=SINCE).said == (
         "4 failures of i-1 since version 2.3; more than 3 retrain"
     )

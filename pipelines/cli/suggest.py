@@ -125,11 +125,16 @@ def _row(item: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
     return {
         "code": item["source_code"],
         "name": item["name"],
-        "suggestion": "" if blind else f"{first['target_code']} {first['target_name']}",
+        "suggestion": "" if blind else _account(first["target_code"], first["target_name"]),
         "confidence": None if blind else first["confidence"],
         "method": fields["method"],
         "reason": "Held back on purpose: please decide without a suggestion" if blind else first["reason"],
     }
+
+
+def _account(code: str, name: str) -> str:
+    """Return number and name; a chart without numbers has full names for codes, which say all."""
+    return code if code.endswith(name) else f"{code} {name}"
 
 
 def _print(console: Any, rows: list[dict[str, Any]], company: str, mapped: int, total: int) -> None:

@@ -2,9 +2,10 @@
 
 import logging
 import os
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from pipelines.cli import db, deliver, demo, importing, key, suggest, up
 
@@ -18,8 +19,41 @@ for name, value in {
 }.items():
     os.environ.setdefault(name, value)
 
+
+class Group(TyperGroup):
+    """The commands; what is wrong with a request is said in a sentence, not in a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            said = explain(error)
+            if said is None:
+                raise
+            typer.secho(said, fg=typer.colors.RED, err=True)
+            raise typer.Exit(1) from None
+
+
+def explain(error: Exception) -> str | None:
+    """Return what a person should read of an error, or None for one that is a bug."""
+    from pydantic import ValidationError  # the command line starts faster without these
+    from sqlalchemy.exc import OperationalError, ProgrammingError
+
+    from crewflow_assets.errors import CrewflowError
+
+    if isinstance(error, CrewflowError):
+        return str(error)
+    if isinstance(error, ValidationError):
+        return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+    if isinstance(error, OperationalError | ProgrammingError):
+        return f"the database cannot be used ({error.orig}); is it there, and up to date? Run: crewflow db upgrade"
+    return None
+
+
 app = typer.Typer(
     name="crewflow",
+    cls=Group,
     help="The machine-learning platform behind CrewFlow's accounting integrations.",
     epilog="Start with `crewflow demo`. Settings are CREWFLOW_* variables; docs/operations.md lists them.",
     no_args_is_help=True,

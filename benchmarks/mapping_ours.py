@@ -1,0 +1,236 @@
+"""The product's ranker in the mapping benchmark: trained on other firms' labels, or on simulated companies alone.
+
+With other firms' labels, each code of another firm is asked as production would ask it: once without history and once
+with a random share of its own firm's labels; what is learned from others is fitted without the firm that is asked.
+The targets are public schemes, no customer's data, so one firm is enough for the pool (the product asks for five).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from benchmarks.mapping_data import Split, Task
+from benchmarks.mapping_methods import Floats, parts_of
+from benchmarks.mapping_ranker import Block, fit_logit
+from crewflow_assets.cost_code_mapping.adaptation import Adaptation, Pairs, fit_adaptation
+from crewflow_assets.cost_code_mapping.features import COLUMN, History, candidate_features
+from crewflow_assets.cost_code_mapping.model import MappingPredictor
+from crewflow_assets.cost_code_mapping.pool import Pool, pool_features
+from crewflow_assets.cost_code_mapping.text import normalised, spoken
+from crewflow_assets.encoder import encoder
+
+SHARES = (0.05, 0.1, 0.25, 0.5)
+INNER_PARTS = 4
+PAIRS_A_STEP = 32  # with few firms a step is a few of one firm's pairs, else the adaptation takes too few steps
+SPELLING_SHARPNESS = 12.0
+SPELLING_WEIGHT = 0.3
+OWN_VOTES = 2.0
+OWN_ROWS = 5.0  # weight of the firm's own labelled codes as training rows
+LEARNED = 6
+FADING = (*(COLUMN[name] for name in ("encoder_name",)), -6, -5)
+REFIT_ITERATIONS = 40
+KEPT_SPLITS = 3
+NOTHING: NDArray[np.int64] = np.zeros(0, np.int64)
+
+
+class Workbench:
+    """A task's feature rows, computed once: they depend on the asked code's own firm alone."""
+
+    def __init__(self, task: Task, *, seed: int = 0) -> None:
+        self.task = task
+        n = len(task.labels)
+        random = np.random.default_rng(seed)
+        self.histories = []
+        for row in range(n):
+            mine = np.flatnonzero((task.firms == task.firms[row]) & (np.arange(n) != row))
+            self.histories.append(mine[random.random(len(mine)) < random.choice(SHARES)])
+        self.bare = self.own_features(np.arange(n), [NOTHING] * n)
+        self.with_history = self.own_features(np.arange(n), self.histories)
+        self.embeddings = np.stack([query.embedding for query in task.queries])
+        self.context_embeddings = encoder().encode([spoken(query.source.context) for query in task.queries])
+        self.has_context = any(query.source.context != query.source.name for query in task.queries)
+        spelt = sparse.vstack([query.name for query in task.queries], format="csr")
+        alike = self.embeddings @ self.embeddings.T + SPELLING_WEIGHT * (spelt @ spelt.T).toarray()
+        self.close = np.exp(SPELLING_SHARPNESS * (alike - 1)).astype(np.float32)
+        self._asked: dict[tuple[bytes, bytes], Floats] = {}
+
+    def own_features(self, rows: NDArray[np.int64], histories: Sequence[NDArray[np.int64]]) -> Floats:
+        """Return the product's features of each row given its history, shape (rows, targets, features)."""
+        task = self.task
+        found = []
+        for row, rest in zip(rows, histories, strict=True):
+            codes = [task.chart.targets[task.labels[i]].code for i in rest]
+            history = History.of([task.queries[i] for i in rest], codes, task.chart)
+            found.append(candidate_features(task.queries[row], task.chart, history))
+        return np.stack(found)
+
+    def asked(self, split: Split) -> Floats:
+        """Return the product's features of the codes that a split asks, kept while the same firm is asked."""
+        if not len(split.own):
+            return self.bare[split.asked]
+        key = (split.asked.tobytes(), split.own.tobytes())
+        if key not in self._asked:
+            if len(self._asked) >= KEPT_SPLITS:
+                self._asked.clear()
+            self._asked[key] = self.own_features(split.asked, [split.own] * len(split.asked))
+        return self._asked[key]
+
+
+class Taught:
+    """What some rows' labels teach about any other row: adapted spaces and a pool."""
+
+    def __init__(self, bench: Workbench, rows: NDArray[np.int64], *, seed: int = 0) -> None:
+        task = bench.task
+        self.bench, self.rows = bench, rows
+        names = [query.source.name for query in task.queries]
+        targets = [task.chart.targets[label].name for label in task.labels]
+        self.pool = Pool.of(((str(task.firms[i]), names[i], targets[i]) for i in rows), least=1)
+        places = [self.pool.targets.get(normalised(target.name), -1) for target in task.chart.targets]
+        self.places = np.array(places, np.int64)
+        self.by_name = self._adapted(names, seed)
+        self.by_context = None
+        if bench.has_context:
+            self.by_context = self._adapted([query.source.context for query in task.queries], seed)
+
+    def _adapted(self, sources: Sequence[str], seed: int) -> Adaptation:
+        task, random, pairs = self.bench.task, np.random.default_rng(seed), []
+        texts = tuple(target.context for target in task.chart.targets)
+        for firm in sorted(set(task.firms[self.rows])):
+            mine = random.permutation(self.rows[task.firms[self.rows] == firm])
+            for start in range(0, len(mine), PAIRS_A_STEP):
+                step = mine[start : start + PAIRS_A_STEP]
+                pairs.append(Pairs(tuple(sources[i] for i in step), texts, task.labels[step]))
+        return fit_adaptation(pairs, seed=seed)
+
+    def features(self, asked: NDArray[np.int64], histories: Sequence[NDArray[np.int64]]) -> Floats:
+        """Return the learned features, shape (asked, targets, LEARNED).
+
+        They are the adapted cosines by name and in context, the product's pool, and a pool that reads the spelling
+        too and counts the firm's own history double.
+        """
+        bench, chart, labels = self.bench, self.bench.task.chart, self.bench.task.labels
+        found = np.zeros((len(asked), len(chart), LEARNED), np.float32)
+        pairs = ((self.by_name, bench.embeddings), (self.by_context, bench.context_embeddings))
+        for place, (adaptation, embeddings) in enumerate(pairs):
+            if adaptation is not None:
+                cosines = adaptation.sources(embeddings[asked]) @ adaptation.targets(chart.context_embeddings).T
+                found[:, :, place] = adaptation.scale * cosines
+        votes = np.zeros((len(asked), len(chart)), np.float32)
+        if len(self.pool):
+            known = self.places >= 0
+            votes[:, known] = self.pool.votes(bench.embeddings[asked])[:, self.places[known]]
+        spelt = np.zeros_like(votes)
+        np.add.at(spelt.T, labels[self.rows], bench.close[np.ix_(asked, self.rows)].T)
+        for i, (row, history) in enumerate(zip(asked, histories, strict=True)):
+            np.add.at(spelt[i], labels[history], OWN_VOTES * bench.close[row, history])
+            found[i, :, 2:4], found[i, :, 4:6] = pool_features(votes[i]), pool_features(spelt[i])
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """A ranker for one held-out firm, and its scores of the other firms' codes when they were held out of it."""
+
+    taught: Taught
+    weights: Floats
+    others: NDArray[np.int64]
+    blocks: tuple[Block, Block]
+    bounded: bool
+    practised: Mapping[bool, Floats]
+
+
+class Ours:
+    """The product's features and ranker, trained on the labels that a split shows."""
+
+    name = "ours"
+
+    def __init__(self, bench: Workbench) -> None:
+        self.bench = bench
+        self._fitted: tuple[str, Fitted] | None = None
+
+    def scores(self, split: Split) -> Floats:
+        """See Method; the firm's own labelled codes are history, and training rows asked without themselves."""
+        asked = self.bench.asked(split)
+        if not len(split.others):
+            found: Floats = asked[:, :, [COLUMN["encoder_name"], COLUMN["neighbours"]]].sum(axis=2)
+            return found
+        fitted = self.fitted(split.fold)
+        weights = fitted.weights
+        if len(split.own) > 1:
+            rest = [split.own[split.own != row] for row in split.own]
+            own = _joined(self.bench.own_features(split.own, rest), fitted.taught.features(split.own, rest), rest)
+            blocks = [*fitted.blocks, (own, self.bench.task.labels[split.own], OWN_ROWS)]
+            weights = fit_logit(blocks, weights, bounded=fitted.bounded, iterations=REFIT_ITERATIONS)
+        histories = [split.own] * len(split.asked)
+        return _joined(asked, fitted.taught.features(split.asked, histories), histories) @ weights
+
+    def practice(self, fold: str, warm: bool) -> tuple[NDArray[np.int64], Floats]:
+        """See Method."""
+        if (self.bench.task.firms == fold).all():
+            return NOTHING, np.zeros((0, len(self.bench.task.chart)))
+        fitted = self.fitted(fold)
+        return fitted.others, fitted.practised[warm]
+
+    def fitted(self, fold: str) -> Fitted:
+        """Fit without a firm; kept while the same firm is asked."""
+        if self._fitted is None or self._fitted[0] != fold:
+            self._fitted = None
+            self._fitted = (fold, self._fit(np.flatnonzero(self.bench.task.firms != fold)))
+        return self._fitted[1]
+
+    def _fit(self, others: NDArray[np.int64]) -> Fitted:
+        bench, labels = self.bench, self.bench.task.labels[others]
+        part = parts_of(bench.task, others, INNER_PARTS)
+        histories = [bench.histories[row] for row in others]
+        shape = (len(others), len(bench.task.chart))
+        bare, known = (np.zeros((*shape, LEARNED), np.float32) for _ in range(2))
+        for number in np.unique(part):
+            taught, rows = Taught(bench, others[part != number]), np.flatnonzero(part == number)
+            bare[rows] = taught.features(others[rows], [NOTHING] * len(rows))
+            known[rows] = taught.features(others[rows], [histories[row] for row in rows])
+        bare = _joined(bench.bare[others], bare, [NOTHING] * len(others))
+        known = _joined(bench.with_history[others], known, histories)
+        bounded = len(set(bench.task.firms[others])) == 1
+        weights = fit_logit([(bare, labels, 1.0), (known, labels, 1.0)], bounded=bounded)
+        practised = {warm: np.zeros(shape) for warm in (False, True)}
+        for half in (0, 1):
+            out = part % 2 == half if part.any() else np.arange(len(part)) % 2 == half
+            if out.all() or not out.any():
+                continue
+            blocks = [(bare[~out], labels[~out], 1.0), (known[~out], labels[~out], 1.0)]
+            inner = fit_logit(blocks, weights, bounded=bounded, iterations=REFIT_ITERATIONS)
+            practised[False][out], practised[True][out] = bare[out] @ inner, known[out] @ inner
+        both: tuple[Block, Block] = ((bare, labels, 1.0), (known, labels, 1.0))
+        return Fitted(Taught(bench, others), weights, others, both, bounded, practised)
+
+
+class OursTwinOnly:
+    """The product's model as it comes out of training on simulated companies; own history is its only real label."""
+
+    name = "ours, twin only"
+
+    def __init__(self, bench: Workbench, predictor: MappingPredictor) -> None:
+        self.bench = bench
+        self.predictor = predictor
+        task = bench.task
+        self.learned = np.stack([predictor.learned.of_query(query, task.chart) for query in task.queries])
+
+    def scores(self, split: Split) -> Floats:
+        """See Method."""
+        return np.concatenate([self.bench.asked(split), self.learned[split.asked]], axis=2) @ self.predictor.weights
+
+    def practice(self, fold: str, warm: bool) -> tuple[NDArray[np.int64], Floats]:
+        """See Method."""
+        others = np.flatnonzero(self.bench.task.firms != fold)
+        features = self.bench.with_history if warm else self.bench.bare
+        return others, np.concatenate([features[others], self.learned[others]], axis=2) @ self.predictor.weights
+
+
+def _joined(own: Floats, learned: Floats, histories: Sequence[NDArray[np.int64]]) -> Floats:
+    """Return all features; what is known without history stands twice, so that it can fade as the history grows."""
+    both = np.concatenate([own, learned], axis=2).astype(np.float32)
+    known = np.log1p(np.array([len(history) for history in histories], np.float32)) / 5
+    return np.concatenate([both, both[:, :, FADING] * known[:, None, None]], axis=2)

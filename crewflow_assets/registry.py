@@ -1,6 +1,6 @@
 """The model registry: MLflow, and the only importer of it.
 
-A version is a folder of JSON, UBJ or safetensors files, logged as a pyfunc model whose loader is
+A version is a folder of JSON or safetensors files, logged as a pyfunc model whose loader is
 ``crewflow_assets.batch`` (no pickle). Labels such as "1.3" are tags; ``champion`` and ``challenger`` are aliases.
 """
 

@@ -106,7 +106,7 @@ class ModelCode(ABC):
 
     @abstractmethod
     def fit(self, features: "pd.DataFrame", *, seed: int) -> Predictor:
-        """Fit on the training rows and calibrate on the calibration rows."""
+        """Fit and calibrate on the training rows, cross-fitted where one stands on the other."""
 
     @abstractmethod
     def baselines(self, features: "pd.DataFrame", *, seed: int) -> Mapping[str, Predictor]:

@@ -99,10 +99,13 @@ def main(
         bar = progress.add_task("training on simulated companies", total=count)
         world = fit_on_world(count, lambda done: progress.update(bar, completed=done))
         while tasks:
-            results += run_task(tasks.pop(0), world, quick=quick, progress=progress)
-    print_tables(results)
-    if json_file is not None:
-        json_file.write_text(json.dumps([r.as_json() for result in results for r in result.records], indent=1))
+            found = list(run_task(tasks.pop(0), world, quick=quick, progress=progress))
+            print_tables(found)
+            results += found
+            if json_file is not None:  # after each data set, so that an interrupted run leaves what it has
+                json_file.write_text(
+                    json.dumps([r.as_json() for result in results for r in result.records], indent=1)
+                )
     if plots is not None:
         from benchmarks.mapping_plots import write_plots
 

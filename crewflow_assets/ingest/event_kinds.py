@@ -50,9 +50,14 @@ class SyncAttempt(Contract):
     status_code: Annotated[int, Field(ge=0, le=999)] | None = None
     error_class: Identifier | None = None
     error_message: Text | None = None
+    network_latency_ms: Milliseconds | None = None
     calls: Count = 1
     calls_left: Count | None = None
+    calls_limit: Count | None = None
+    rate_limit_hits: Count = 0
+    retry_after_seconds: Annotated[float, Field(ge=0, le=10**7)] | None = None
     records_failed: Count = 0
+    interval_minutes: Annotated[float, Field(gt=0, le=10**6)] | None = None
 
 
 class ApiStatus(Contract):

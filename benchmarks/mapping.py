@@ -13,7 +13,7 @@ from benchmarks.mapping_data import Task, discover, splits
 from benchmarks.mapping_figures import FoldResult, gain, judge, record
 from benchmarks.mapping_methods import Method, baselines, fit_confidence
 from benchmarks.mapping_ours import Ours, OursTwinOnly, Workbench
-from benchmarks.mapping_tables import print_tables
+from benchmarks.mapping_tables import print_mistakes, print_tables
 from benchmarks.mapping_world import fit_on_world
 from crewflow_assets.cost_code_mapping.model import MappingPredictor
 
@@ -28,7 +28,7 @@ app = typer.Typer(add_completion=False)
 
 def run_task(task: Task, world: MappingPredictor | None, *, quick: bool, progress: Progress) -> Iterator[FoldResult]:
     """Hold every firm out, cold and then with a quarter of its codes labelled; quick: the largest firms, once."""
-    bench = Workbench(task)
+    bench = Workbench(task, world)
     ours: list[Method] = [Ours(bench)]
     if world is not None:
         ours.append(OursTwinOnly(bench, world))
@@ -78,6 +78,7 @@ def main(
     only: Annotated[
         str | None, typer.Option(help="Run this data set alone, such as company_to_16_divisions.")
     ] = None,
+    mistakes: Annotated[int, typer.Option(min=0, help="Print so many of the surest mistakes of each data set.")] = 0,
     quick: Annotated[
         bool, typer.Option(help="The two largest firms, one repeat, a small simulated world: a smoke run.")
     ] = False,
@@ -106,6 +107,8 @@ def main(
                 json_file.write_text(
                     json.dumps([r.as_json() for result in results for r in result.records], indent=1)
                 )
+    if mistakes:
+        print_mistakes(results, mistakes)
     if plots is not None:
         from benchmarks.mapping_plots import write_plots
 

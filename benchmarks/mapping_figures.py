@@ -20,6 +20,7 @@ class Asked:
     """How a method did on the codes asked of one firm; a code stands once for each repeat that asked it."""
 
     rows: NDArray[np.int64]
+    said: NDArray[np.int64]
     first_right: Floats
     in_five: Floats
     confidence: Floats
@@ -33,19 +34,22 @@ class Asked:
 
 def judge(task: Task, confidence: Confidence, answers: Iterable[tuple[Split, Floats]]) -> Asked:
     """Compare a method's scores with the accepted targets."""
-    rows, ranks, sure = [], [], []
+    rows, said, ranks, sure = [], [], [], []
     for split, scores in answers:
+        order = first(scores, RANKS)
         rows.append(split.asked)
-        ranks.append(task.right(split.asked, first(scores, RANKS)))
+        said.append(order[:, 0])
+        ranks.append(task.right(split.asked, order))
         sure.append(confidence.of(scores))
-    right, said = np.concatenate(ranks), np.concatenate(sure)
+    right, confidences = np.concatenate(ranks), np.concatenate(sure)
     limit = np.inf if confidence.threshold is None else confidence.threshold
     return Asked(
         rows=np.concatenate(rows),
+        said=np.concatenate(said),
         first_right=right[:, 0].astype(float),
         in_five=right.any(axis=1).astype(float),
-        confidence=said,
-        automatic=said >= limit,
+        confidence=confidences,
+        automatic=confidences >= limit,
     )
 
 

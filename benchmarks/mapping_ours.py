@@ -2,10 +2,11 @@
 
 With other firms' labels, each code of another firm is asked as production would ask it: once without history and once
 with a random share of its own firm's labels; what is learned from others is fitted without the firm that is asked.
+Whether the simulated companies' weights are a prior is chosen by the likelihood of the other firms' labels.
 The targets are public schemes, no customer's data, so one firm is enough for the pool (the product asks for five).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +15,16 @@ from scipy import sparse
 
 from benchmarks.mapping_data import Split, Task
 from benchmarks.mapping_methods import Floats, parts_of
-from benchmarks.mapping_ranker import Block, fit_logit
+from benchmarks.mapping_ranker import (
+    REFIT_ITERATIONS,
+    Block,
+    Practised,
+    Recipe,
+    fit_logit,
+    fit_practised,
+)
 from crewflow_assets.cost_code_mapping.adaptation import Adaptation, Pairs, fit_adaptation
-from crewflow_assets.cost_code_mapping.features import COLUMN, History, candidate_features
+from crewflow_assets.cost_code_mapping.features import COLUMN, FEATURES, History, candidate_features
 from crewflow_assets.cost_code_mapping.model import MappingPredictor
 from crewflow_assets.cost_code_mapping.pool import Pool, pool_features
 from crewflow_assets.cost_code_mapping.text import normalised, spoken
@@ -29,9 +37,9 @@ SPELLING_SHARPNESS = 12.0
 SPELLING_WEIGHT = 0.3
 OWN_VOTES = 2.0
 OWN_ROWS = 5.0  # weight of the firm's own labelled codes as training rows
-LEARNED = 6
-FADING = (*(COLUMN[name] for name in ("encoder_name",)), -6, -5)
-REFIT_ITERATIONS = 40
+LEARNED = 7
+FADING = (COLUMN["encoder_name"], -7, -6)
+WIDEST_CHART = 500  # accounts; the simulated charts, from which the prior comes, are no wider
 KEPT_SPLITS = 3
 NOTHING: NDArray[np.int64] = np.zeros(0, np.int64)
 
@@ -39,8 +47,9 @@ NOTHING: NDArray[np.int64] = np.zeros(0, np.int64)
 class Workbench:
     """A task's feature rows, computed once: they depend on the asked code's own firm alone."""
 
-    def __init__(self, task: Task, *, seed: int = 0) -> None:
+    def __init__(self, task: Task, world: MappingPredictor | None = None, *, seed: int = 0) -> None:
         self.task = task
+        self.world = world if len(task.chart) <= WIDEST_CHART else None
         n = len(task.labels)
         random = np.random.default_rng(seed)
         self.histories = []
@@ -55,6 +64,9 @@ class Workbench:
         spelt = sparse.vstack([query.name for query in task.queries], format="csr")
         alike = self.embeddings @ self.embeddings.T + SPELLING_WEIGHT * (spelt @ spelt.T).toarray()
         self.close = np.exp(SPELLING_SHARPNESS * (alike - 1)).astype(np.float32)
+        self.simulated = np.zeros((n, len(task.chart)), np.float32)
+        if self.world is not None:
+            self.simulated[:] = [self.world.learned.of_query(q, task.chart)[:, 0] for q in task.queries]
         self._asked: dict[tuple[bytes, bytes], Floats] = {}
 
     def own_features(self, rows: NDArray[np.int64], histories: Sequence[NDArray[np.int64]]) -> Floats:
@@ -108,8 +120,8 @@ class Taught:
     def features(self, asked: NDArray[np.int64], histories: Sequence[NDArray[np.int64]]) -> Floats:
         """Return the learned features, shape (asked, targets, LEARNED).
 
-        They are the adapted cosines by name and in context, the product's pool, and a pool that reads the spelling
-        too and counts the firm's own history double.
+        They are the adapted cosines by name and in context, the product's pool, a pool that reads the spelling
+        too and counts the firm's own history double, and the cosine adapted on simulated companies.
         """
         bench, chart, labels = self.bench, self.bench.task.chart, self.bench.task.labels
         found = np.zeros((len(asked), len(chart), LEARNED), np.float32)
@@ -127,19 +139,18 @@ class Taught:
         for i, (row, history) in enumerate(zip(asked, histories, strict=True)):
             np.add.at(spelt[i], labels[history], OWN_VOTES * bench.close[row, history])
             found[i, :, 2:4], found[i, :, 4:6] = pool_features(votes[i]), pool_features(spelt[i])
+        found[:, :, 6] = bench.simulated[asked]
         return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fitted:
-    """A ranker for one held-out firm, and its scores of the other firms' codes when they were held out of it."""
+    """A ranker for one held-out firm, from the other firms' codes."""
 
     taught: Taught
-    weights: Floats
+    fit: Practised
     others: NDArray[np.int64]
     blocks: tuple[Block, Block]
-    bounded: bool
-    practised: Mapping[bool, Floats]
 
 
 class Ours:
@@ -158,12 +169,12 @@ class Ours:
             found: Floats = asked[:, :, [COLUMN["encoder_name"], COLUMN["neighbours"]]].sum(axis=2)
             return found
         fitted = self.fitted(split.fold)
-        weights = fitted.weights
+        weights = fitted.fit.weights
         if len(split.own) > 1:
             rest = [split.own[split.own != row] for row in split.own]
             own = _joined(self.bench.own_features(split.own, rest), fitted.taught.features(split.own, rest), rest)
             blocks = [*fitted.blocks, (own, self.bench.task.labels[split.own], OWN_ROWS)]
-            weights = fit_logit(blocks, weights, bounded=fitted.bounded, iterations=REFIT_ITERATIONS)
+            weights = fit_logit(blocks, fitted.fit.recipe, start=weights, iterations=REFIT_ITERATIONS)
         histories = [split.own] * len(split.asked)
         return _joined(asked, fitted.taught.features(split.asked, histories), histories) @ weights
 
@@ -172,7 +183,7 @@ class Ours:
         if (self.bench.task.firms == fold).all():
             return NOTHING, np.zeros((0, len(self.bench.task.chart)))
         fitted = self.fitted(fold)
-        return fitted.others, fitted.practised[warm]
+        return fitted.others, fitted.fit.scores[int(warm)]
 
     def fitted(self, fold: str) -> Fitted:
         """Fit without a firm; kept while the same firm is asked."""
@@ -194,17 +205,11 @@ class Ours:
         bare = _joined(bench.bare[others], bare, [NOTHING] * len(others))
         known = _joined(bench.with_history[others], known, histories)
         bounded = len(set(bench.task.firms[others])) == 1
-        weights = fit_logit([(bare, labels, 1.0), (known, labels, 1.0)], bounded=bounded)
-        practised = {warm: np.zeros(shape) for warm in (False, True)}
-        for half in (0, 1):
-            out = part % 2 == half if part.any() else np.arange(len(part)) % 2 == half
-            if out.all() or not out.any():
-                continue
-            blocks = [(bare[~out], labels[~out], 1.0), (known[~out], labels[~out], 1.0)]
-            inner = fit_logit(blocks, weights, bounded=bounded, iterations=REFIT_ITERATIONS)
-            practised[False][out], practised[True][out] = bare[out] @ inner, known[out] @ inner
-        both: tuple[Block, Block] = ((bare, labels, 1.0), (known, labels, 1.0))
-        return Fitted(Taught(bench, others), weights, others, both, bounded, practised)
+        blocks: tuple[Block, Block] = ((bare, labels, 1.0), (known, labels, 1.0))
+        priors = [None] if bench.world is None else [None, _prior(bench.world)]
+        fits = [fit_practised(blocks, part, Recipe(prior, bounded)) for prior in priors]
+        best = max(fits, key=lambda fit: fit.likelihood)
+        return Fitted(Taught(bench, others), best, others, blocks)
 
 
 class OursTwinOnly:
@@ -227,6 +232,12 @@ class OursTwinOnly:
         others = np.flatnonzero(self.bench.task.firms != fold)
         features = self.bench.with_history if warm else self.bench.bare
         return others, np.concatenate([features[others], self.learned[others]], axis=2) @ self.predictor.weights
+
+
+def _prior(world: MappingPredictor) -> Floats:
+    """Return the weights that simulated companies gave, 0 for what is learned from the other firms."""
+    own, learned = np.split(world.weights, [len(FEATURES)])
+    return np.concatenate([own, np.zeros(LEARNED - 1), learned[:1], np.zeros(len(FADING))])
 
 
 def _joined(own: Floats, learned: Floats, histories: Sequence[NDArray[np.int64]]) -> Floats:

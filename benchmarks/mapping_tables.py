@@ -30,6 +30,28 @@ def print_tables(results: list[FoldResult]) -> None:
             print(f"Fewer than {FIRMS_TO_POOL} held out: each stands for itself, no pooled figure is claimed.")
 
 
+def print_mistakes(results: list[FoldResult], count: int) -> None:
+    """Print where ours was surest and wrong, of each data set without own labels: to be read, not to be kept."""
+    for dataset in dict.fromkeys(result.task.name for result in results):
+        found = [
+            (confidence, result, int(row), int(said))
+            for result in results
+            if result.dataset == dataset
+            for asked in [result.asked[result.ours]]
+            for row, said, right, confidence in zip(
+                asked.rows, asked.said, asked.first_right, asked.confidence, strict=True
+            )
+            if not right
+        ]
+        found.sort(key=lambda mistake: -mistake[0])
+        print(f"\n## The {count} surest mistakes on {dataset}\n")
+        print("| firm | name | said | confidence | filed under |\n|---|---|---|---|---|")
+        for confidence, result, row, said in found[:count]:
+            targets, label = result.task.chart.targets, result.task.labels[row]
+            name = result.task.queries[row].source.name
+            print(f"| {result.fold} | {name} | {targets[said].name} | {confidence:.2f} | {targets[label].name} |")
+
+
 def _print_methods(result: FoldResult) -> None:
     for r in result.records:
         name = f"**{r.method}**" if r.is_ours else r.method

@@ -51,6 +51,7 @@ def main(
     answers = pd.DataFrame(rows)
     print(f"{train} companies trained on, {test} of another seed asked.\n")
     print(curve(answers).round(3).to_markdown(index=False))
+    _print_automatic(answers)
     _print_noise(answers)
     people = answers[(answers["share"] == 0.0) & (answers["method"] == OURS)]["people_true"].mean()
     print(f"\nPeople's own decisions agree with the hidden truth in {people:.3f} of what was asked.")
@@ -59,6 +60,20 @@ def main(
         print(by(answers, column, BY_SHARE).round(3).to_markdown(index=False))
     if plots is not None:
         _write_plots(answers, plots)
+
+
+def _print_automatic(answers: pd.DataFrame) -> None:
+    """Print how right the automatic mappings of all shares together are."""
+    ours = answers[(answers["noise"] == 0) & (answers["method"] == OURS)]
+    given = ours[ours["automatic"]]
+    if given.empty:
+        print("\nNothing is automatic: no threshold kept the promise on the training companies.")
+        return
+    right = cluster_mean(given["right"].to_numpy(), given["company"].to_numpy(object))
+    print(
+        f"\nAll shares together: {len(given) / len(ours):.1%} automatic, of it right {right.value:.3f} "
+        f"[{right.low:.3f}, {right.high:.3f}] (n={len(given)})."
+    )
 
 
 def _print_noise(answers: pd.DataFrame) -> None:

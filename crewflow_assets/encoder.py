@@ -6,6 +6,7 @@ hub checkpoint. It is exported to ONNX once, under the home folder.
 """
 
 import hashlib
+import os
 import shutil
 import warnings
 from collections import OrderedDict
@@ -28,6 +29,8 @@ LONGEST = 64  # tokens; names of cost codes and accounts have about ten
 BATCH = 64
 KEPT_TEXTS = 200_000
 OPSET = 17
+CHECKPOINT_FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "*.bin")
+"""What a checkpoint's configuration, vocabulary and weights are in."""
 
 _EXPORTING = Lock()  # torch cannot export in two threads at once
 
@@ -36,6 +39,8 @@ class Encoder:
     """A BERT model in ONNX Runtime with its tokenizer; safe between threads."""
 
     def __init__(self, folder: Path) -> None:
+        self.id = folder.name
+        """The ``identity`` of its checkpoint."""
         import onnxruntime
         from tokenizers import Tokenizer
 
@@ -65,7 +70,7 @@ class Encoder:
         fresh: dict[str, Floats] = {}
         batches = [new[start : start + BATCH] for start in range(0, len(new), BATCH)]
         if len(batches) > 1:
-            with ThreadPoolExecutor() as pool:  # ONNX Runtime lets go of the interpreter's lock
+            with ThreadPoolExecutor(os.cpu_count()) as pool:  # ONNX Runtime lets go of the interpreter's lock
                 outputs = list(pool.map(self._run, batches))
         else:
             outputs = [self._run(batch) for batch in batches]
@@ -103,21 +108,43 @@ def checkpoint() -> str:
     return str(get_model_path())
 
 
+def identity(source: str) -> str:
+    """Return what an encoder's embeddings depend on, as 12 hex digits.
+
+    A folder counts by the content of its files, wherever it lies; a hub checkpoint by its name.
+    """
+    folder = Path(source)
+    parts = [source]
+    if folder.is_dir():
+        files = sorted(file for pattern in CHECKPOINT_FILES for file in folder.glob(pattern))
+        parts = [f"{file.name} {_hash(file, file.stat().st_size, file.stat().st_mtime_ns)}" for file in files]
+    return hashlib.sha256("/".join([*parts, str(LONGEST), str(OPSET)]).encode()).hexdigest()[:12]
+
+
+@lru_cache(maxsize=64)
+def _hash(file: Path, _size: int, _changed: int) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
 @lru_cache(maxsize=2)
-def _encoder(folder: Path) -> Encoder:
-    return Encoder(folder)
+def _encoder(source: str, _cache: Path) -> Encoder:
+    return Encoder(exported(source))
 
 
 def encoder() -> Encoder:
     """Return the process's encoder; the first call on a machine exports it to ONNX."""
-    return _encoder(exported(checkpoint()))
+    return _encoder(checkpoint(), _cache())
+
+
+def _cache() -> Path:
+    settings = get_settings()
+    return Path(settings.encoder_cache) if settings.encoder_cache else settings.root / "encoder"
 
 
 def exported(source: str) -> Path:
     """Return the folder of the exported checkpoint, exporting it if it is not there yet."""
-    key = hashlib.sha256(f"{source}/{LONGEST}/{OPSET}".encode()).hexdigest()[:12]
-    settings = get_settings()
-    folder = (Path(settings.encoder_cache) if settings.encoder_cache else settings.root / "encoder") / key
+    folder = _cache() / identity(source)
     with _EXPORTING:
         if not folder.exists():
             folder.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from crewflow_assets import encoder as module
-from crewflow_assets.encoder import LONGEST, Encoder, checkpoint, encoder, exported
+from crewflow_assets.encoder import LONGEST, Encoder, checkpoint, encoder, exported, identity
 from crewflow_assets.settings import get_settings
 
 TEXTS = [
@@ -240,3 +241,20 @@ def check_export(home: Path, found: set[Path]) -> None:
     assert list((home / "encoder").iterdir()) == list(found)  # one, and nothing unfinished
     [folder] = found
     assert Encoder(folder).encode(["Labor", "Rough Electrical"]).shape == (2, 32)
+
+
+def test_a_checkpoint_is_known_by_its_content_and_not_by_its_place(small: str, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(small, copy)
+    assert identity(str(copy)) == identity(small)
+    (copy / "README.md").write_text("Changes no embedding.")
+    assert identity(str(copy)) == identity(small)
+    weights = bytearray((copy / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(weights)  # as fine-tuning in place would
+    assert identity(str(copy)) != identity(small)
+    assert identity("bert-base-uncased") != identity("bert-large-uncased")  # on a hub
+
+
+def test_an_encoder_says_which_it_is(another: str) -> None:
+    assert encoder().id == identity(another)

@@ -121,6 +121,7 @@ def fit_adaptation(
     width = encoder().width
     if not data:
         return Adaptation.none(width)
+    torch.set_num_threads(1)  # steps this small lose more to waiting for each other than they gain
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     down = [(torch.randn(width, RANK, generator=generator) * 0.05).requires_grad_() for _ in range(2)]

@@ -1,8 +1,11 @@
 """Answering a mapping request: precedence, ranking, confidence, the reason, and what may be automatic."""
 
-from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crewflow_assets.cost_code_mapping.context import CompanyContext, chart_of, company_context
 from crewflow_assets.cost_code_mapping.contract import MappingRequest, Method
@@ -25,21 +28,59 @@ from crewflow_assets.evaluation.splits import uniform
 from crewflow_assets.settings import get_settings
 from crewflow_assets.spec import Answer
 
-OWN_HISTORY = FEATURES[FEATURES.index("used_before") :]
+WORDS = slice(0, COLUMN["cost_type_match"])
+OWN_HISTORY = slice(COLUMN["used_before"], len(FEATURES))
+OTHERS = slice(len(FEATURES), None)
+"""What was learned from others stands behind the own features."""
 DOUBLED = 0.69  # log of the odds
 FILLERS = frozenset(("and", "of", "for", "the", "to", "in", "on", "other", "misc"))
-WORDS = FEATURES[: FEATURES.index("cost_type_match")]
+MOST_CELLS = 500_000
+"""Queries times candidates looked at together: some 100 MB of features."""
 
 
-def answer(predictor: MappingPredictor, request: MappingRequest) -> Answer:
-    """Answer one request.
+def answer(predictor: MappingPredictor, requests: Sequence[MappingRequest]) -> list[Answer]:
+    """Answer requests in order; those of one company and chart are looked at together.
 
     Raises:
-        InvalidInputError: there are no candidates: neither in the request nor stored for the company.
+        InvalidInputError: a request has no candidates, of its own or stored; ``loc`` starts with its index.
     """
-    context = company_context(request.company_id, request.target_system)
-    chart = _chart(request, context)
-    source = Source(
+    contexts = {
+        key: company_context(*key) for key in dict.fromkeys((r.company_id, r.target_system) for r in requests)
+    }
+    together: dict[tuple[int, int], _Group] = {}
+    problems: list[FieldProblem] = []
+    for index, request in enumerate(requests):
+        context = contexts[request.company_id, request.target_system]
+        try:
+            chart = _chart(request, context)
+        except InvalidInputError as error:
+            problems += [FieldProblem((index, *problem.loc), problem.msg) for problem in error.problems]
+        else:
+            together.setdefault((id(context), id(chart)), _Group(context, chart, [])).places.append(index)
+    if problems:
+        raise InvalidInputError("these inputs cannot be answered", tuple(problems))
+    queries = prepare([_source(r, contexts[r.company_id, r.target_system]) for r in requests])
+    answers: dict[int, Answer] = {}
+    for group in together.values():
+        at_once = max(1, MOST_CELLS // (len(group.chart) + len(group.context.standing)))
+        for start in range(0, len(group.places), at_once):
+            places = group.places[start : start + at_once]
+            found = _answer_group(predictor, group, [requests[i] for i in places], [queries[i] for i in places])
+            answers.update(zip(places, found, strict=True))
+    return [answers[index] for index in range(len(requests))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Requests, by their places, that have the company and the chart in common."""
+
+    context: CompanyContext
+    chart: Chart
+    places: list[int]
+
+
+def _source(request: MappingRequest, context: CompanyContext) -> Source:
+    return Source(
         kind=request.kind,
         code=request.crewflow_cost_code,
         name=request.cost_code_name,
@@ -48,10 +89,27 @@ def answer(predictor: MappingPredictor, request: MappingRequest) -> Answer:
         project_type=request.crewflow_project_type,
         industry=request.company_industry,
     )
-    history = context.history_without(source.kind, source.code, chart)
-    [query] = prepare([source])
-    features = predictor.features(query, chart, history)
-    ranking = predictor.rank(features, len(history))
+
+
+def _answer_group(
+    predictor: MappingPredictor, group: _Group, requests: Sequence[MappingRequest], queries: Sequence[Query]
+) -> list[Answer]:
+    history = group.context.history_in(group.chart)
+    known = group.context.known_to([(query.source.kind, query.source.code) for query in queries])
+    features = predictor.features_of_many(queries, group.chart, history, known)
+    evidence = (
+        Evidence(query, group.chart, history, row, own, predictor.weights)
+        for query, row, own in zip(queries, known, features, strict=True)
+    )
+    asked = zip(requests, evidence, strict=True)
+    return [_answer_one(predictor, request, one, group.context) for request, one in asked]
+
+
+def _answer_one(
+    predictor: MappingPredictor, request: MappingRequest, evidence: "Evidence", context: CompanyContext
+) -> Answer:
+    chart, features, source = evidence.chart, evidence.features, evidence.query.source
+    ranking = predictor.rank(features, int(evidence.known.sum()))
     order, confidence = ranking.order, ranking.confidence
     method: Method = "memory" if features[ranking.order[0], COLUMN["memory"]] >= 1 else "model"
     decided = context.standing.get((source.kind, source.code))
@@ -76,7 +134,7 @@ def answer(predictor: MappingPredictor, request: MappingRequest) -> Answer:
             "reason": (
                 f"Mapped to {chart.targets[j].code} by {decided.decided_by}"
                 if decided is not None and rank == 0
-                else reason(predictor, query, chart, history, features, int(j))
+                else reason(evidence, int(j))
             ),
             "auto_map": automatic and rank == 0,
         }
@@ -88,13 +146,6 @@ def answer(predictor: MappingPredictor, request: MappingRequest) -> Answer:
 
 def _chart(request: MappingRequest, context: CompanyContext) -> Chart:
     if request.target_accounts is not None:
-        codes = Counter(account.code for account in request.target_accounts)
-        code, times = codes.most_common(1)[0]
-        if times > 1:
-            raise InvalidInputError(
-                "the candidates are ambiguous",
-                (FieldProblem(("target_accounts",), f"account code {code!r} occurs {times} times; send each once"),),
-            )
         return chart_of(tuple(Target(a.code, a.name, a.type, a.parent) for a in request.target_accounts))
     if context.chart is None:
         raise InvalidInputError(
@@ -125,20 +176,42 @@ def _withheld(request: MappingRequest) -> bool:
     return place < get_settings().withheld_share
 
 
-def reason(
-    predictor: MappingPredictor, query: Query, chart: Chart, history: History, features: Floats, candidate: int
-) -> str:
+@dataclass(frozen=True)
+class Evidence:
+    """What an answer stands on: the query, its candidates' features, and what it may know of the history."""
+
+    query: Query
+    chart: Chart
+    history: History
+    known: NDArray[np.bool_]
+    features: Floats
+    weights: Floats
+
+    @cached_property
+    def average(self) -> Floats:
+        """The features of the average candidate."""
+        average: Floats = self.features.mean(axis=0)
+        return average
+
+    def moved(self, candidate: int) -> Floats:
+        """Return by how much each feature moves a candidate's score above the average candidate's."""
+        moved: Floats = (self.features[candidate] - self.average) * self.weights
+        return moved
+
+
+def reason(evidence: Evidence, candidate: int) -> str:
     """Say why this account, from what moved its score above the average candidate's.
 
     The company's own history is named where it at least doubled the odds, else what moved the score most.
     """
+    query, chart = evidence.query, evidence.chart
     target = chart.targets[candidate]
-    moved = (features[candidate] - features.mean(axis=0)) * predictor.weights
-    by_history = sum(moved[COLUMN[name]] for name in OWN_HISTORY)
-    by_words = sum(moved[COLUMN[name]] for name in WORDS)
-    by_others = sum(moved[len(FEATURES) :])  # what was learned from others stands behind the own features
+    moved = evidence.moved(candidate)
+    by_history = moved[OWN_HISTORY].sum()
+    by_words = moved[WORDS].sum()
+    by_others = moved[OTHERS].sum()
     by_type = moved[COLUMN["cost_type_match"]] + moved[COLUMN["cost_type_clash"]]
-    if by_history >= DOUBLED and (said := _history_reason(query, target, history, candidate)):
+    if by_history >= DOUBLED and (said := _history_reason(evidence, candidate)):
         return said
     spoken = words(query.source.name)
     shared = sorted((query.words & set(words(target.context))) - FILLERS, key=spoken.index)
@@ -150,23 +223,25 @@ def reason(
         return f"A {query.cost_type} code, and an account for {query.cost_type}"
     if shared:
         return f"“{' '.join(shared)}” stands in the account's name"
-    if features[candidate, COLUMN["name_similarity"]] > 0.2:
+    if evidence.features[candidate, COLUMN["name_similarity"]] > 0.2:
         return "Spelt much like the account's name"
     return f"No strong evidence; the best of {len(chart)} accounts"
 
 
-def _history_reason(query: Query, target: Target, history: History, candidate: int) -> str | None:
-    there = (history.positions == candidate) & (history.kinds == query.source.kind)
+def _history_reason(evidence: Evidence, candidate: int) -> str | None:
+    query, history = evidence.query, evidence.history
+    there = evidence.known & (history.positions == candidate) & (history.kinds == query.source.kind)
     if not there.any():
         return None
+    code = evidence.chart.targets[candidate].code
     if query.memory and (same_name := int((there & (history.memories == query.memory)).sum())):
-        return f"You mapped {_codes(same_name)} of the same name to {target.code}"
+        return f"You mapped {_codes(same_name)} of the same name to {code}"
     group = query.source.group
     if group is not None and (in_group := int((there & (history.groups == group)).sum())):
-        return f"Similar to {_codes(in_group)} under “{group}” you mapped to {target.code}"
+        return f"Similar to {_codes(in_group)} under “{group}” you mapped to {code}"
     if in_prefix := int((there & (history.prefixes == query.prefix)).sum()):
-        return f"Similar to {_codes(in_prefix)} beginning with {query.prefix.upper()} you mapped to {target.code}"
-    return f"You mapped {_codes(int(there.sum()))} to {target.code}"
+        return f"Similar to {_codes(in_prefix)} beginning with {query.prefix.upper()} you mapped to {code}"
+    return f"You mapped {_codes(int(there.sum()))} to {code}"
 
 
 def _codes(count: int) -> str:

@@ -1,13 +1,17 @@
 """What a company has in the store, prepared for predictions and kept until the company's revision changes."""
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import select
 
 from crewflow_assets.cost_code_mapping.features import Chart, History, Target, prepare
-from crewflow_assets.cost_code_mapping.table import source_of, target_of
+from crewflow_assets.cost_code_mapping.table import source_of
+from crewflow_assets.errors import FieldProblem, InvalidInputError
 from crewflow_assets.settings import get_settings
 from crewflow_assets.store.database import reading
 from crewflow_assets.store.tables import Account, Company, Mapping, SourceItem
@@ -34,18 +38,28 @@ class CompanyContext:
     groups: dict[tuple[str, str], str | None]
     """The heading of every known item, mapped or not."""
     _history: History
+    _places: dict[tuple[str, str], int]
+    """The row of each mapped item in the history."""
 
-    def history_without(self, kind: str, code: str, chart: Chart) -> History:
-        """Return the mapped items but the one asked about, with their accounts' places in the chart."""
-        rows = np.array([i for i, key in enumerate(self.standing) if key != (kind, code)], np.int64)
+    def history_in(self, chart: Chart) -> History:
+        """Return the mapped items, with their accounts' places in a chart (-1 if it has no such account)."""
+        if chart is self.chart:
+            return self._history
         codes = [standing.target_code for standing in self.standing.values()]
-        positions = np.array([chart.position.get(codes[i], -1) for i in rows], np.int64)
-        return self._history.only(rows, positions)
+        return replace(self._history, positions=np.array([chart.position.get(code, -1) for code in codes], np.int64))
+
+    def known_to(self, asked: Sequence[tuple[str, str]]) -> NDArray[np.bool_]:
+        """Return what of the history the answers about items stand on, shape (items, history): all but themselves."""
+        known = np.ones((len(asked), len(self._history)), bool)
+        for row, key in enumerate(asked):
+            if key in self._places:
+                known[row, self._places[key]] = False
+        return known
 
 
 @lru_cache(maxsize=1)
 def _nothing_known() -> CompanyContext:
-    return CompanyContext(None, {}, {}, History.of([], [], Chart([])))
+    return CompanyContext(None, {}, {}, History.of([], [], Chart([])), {})
 
 
 def company_context(company_id: str | None, system: str) -> CompanyContext:
@@ -61,7 +75,17 @@ def company_context(company_id: str | None, system: str) -> CompanyContext:
 
 @lru_cache(maxsize=KEPT_CHARTS)
 def chart_of(targets: tuple[Target, ...]) -> Chart:
-    """Return the chart prepared, kept for the next request that brings the same accounts."""
+    """Return the chart prepared, kept for the next request or revision with the same accounts.
+
+    Raises:
+        InvalidInputError: two accounts have the same code.
+    """
+    code, times = Counter(target.code for target in targets).most_common(1)[0]
+    if times > 1:
+        raise InvalidInputError(
+            "the candidates are ambiguous",
+            (FieldProblem(("target_accounts",), f"account code {code!r} occurs {times} times; send each once"),),
+        )
     return Chart(targets)
 
 
@@ -69,8 +93,8 @@ def chart_of(targets: tuple[Target, ...]) -> Chart:
 def _context(_url: str, company_id: str, system: str, _revision: int) -> CompanyContext:
     with reading() as session:
         industry = session.scalars(select(Company.industry).where(Company.id == company_id)).one()
-        accounts = session.scalars(
-            select(Account)
+        accounts = session.execute(
+            select(Account.code, Account.name, Account.type, Account.parent)
             .where(Account.company_id == company_id, Account.system == system, Account.deactivated_at.is_(None))
             .order_by(Account.id)
         ).all()
@@ -86,7 +110,8 @@ def _context(_url: str, company_id: str, system: str, _revision: int) -> Company
         for m in mappings
         if (m.kind, m.source_code) in by_key
     }
-    chart = Chart([target_of(account) for account in accounts]) if accounts else None
+    chart = chart_of(tuple(Target(*account) for account in accounts)) if accounts else None
     queries = prepare([source_of(by_key[key], industry) for key in standing])
     history = History.of(queries, [s.target_code for s in standing.values()], chart or Chart([]))
-    return CompanyContext(chart, standing, {key: item.group_name for key, item in by_key.items()}, history)
+    groups = {key: item.group_name for key, item in by_key.items()}
+    return CompanyContext(chart, standing, groups, history, {key: row for row, key in enumerate(standing)})

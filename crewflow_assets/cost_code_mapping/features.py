@@ -4,6 +4,7 @@
 stood before the decision, serving the history as it stands now.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -132,28 +133,52 @@ class Chart:
         self.targets = tuple(targets)
         self.position = {target.code: i for i, target in enumerate(self.targets)}
         self.names = vectors([target.name for target in self.targets])
-        self.contexts = vectors([target.context for target in self.targets])
+        self.names_by_gram = self.names.T.tocsr()
+        self.contexts_by_gram = vectors([target.context for target in self.targets]).T.tocsr()
         self.embeddings = encoder().encode([spoken(target.name) for target in self.targets])
         self.context_embeddings = encoder().encode([spoken(target.context) for target in self.targets])
         vocabularies = [frozenset(words(target.context)) for target in self.targets]
-        self.n_words = np.array([max(1, len(vocabulary)) for vocabulary in vocabularies], np.float32)
         self.cost_types = np.array([cost_type(t.name) or cost_type(t.parent or "") for t in self.targets], object)
         kinds = [account_kind(target.type) for target in self.targets]
         self.kind = {kind: np.array([k == kind for k in kinds], np.float32) for kind in ACCOUNT_KINDS}
-        self._having: dict[str, list[int]] = {}
+        having: dict[str, list[int]] = {}
         for place, vocabulary in enumerate(vocabularies):
             for word in vocabulary:
-                self._having.setdefault(word, []).append(place)
+                having.setdefault(word, []).append(place)
+        self._having = {word: np.array(places, np.int64) for word, places in having.items()}
+        self.told = np.maximum(self.shared_words(frozenset(having)), 1e-6)
+        self._codes = "\n".join(target.code for target in self.targets)
+        self._code_ends = np.cumsum([len(target.code) + 1 for target in self.targets])
 
     def __len__(self) -> int:
         return len(self.targets)
 
+    def tells(self, wanted: frozenset[str]) -> float:
+        """Return how much words tell apart: the sum of ``log(1 + accounts / accounts with the word)``."""
+        return sum(self._tells(word) for word in wanted)
+
+    def _tells(self, word: str) -> float:
+        return math.log1p(len(self) / max(1, len(self._having.get(word, ()))))
+
     def shared_words(self, wanted: frozenset[str]) -> Floats:
-        """Return how many of the words stand in each account's name or parent, shape (len(self),)."""
+        """Return how much the words that stand in each account's name or parent tell apart, shape (len(self),)."""
         shared = np.zeros(len(self), np.float32)
         for word in wanted:
-            shared[self._having.get(word, [])] += 1
+            if word in self._having:
+                shared[self._having[word]] += self._tells(word)
         return shared
+
+    def having_digits(self, code: str) -> Floats:
+        """Return 1 for each account whose number contains a code's digits, three at least, shape (len(self),)."""
+        digits = "".join(character for character in code if character.isdigit())
+        having = np.zeros(len(self), np.float32)
+        if len(digits) >= 3:
+            at = self._codes.find(digits)
+            while at >= 0:
+                place = int(np.searchsorted(self._code_ends, at, side="right"))
+                having[place] = 1
+                at = self._codes.find(digits, int(self._code_ends[place]))
+        return having
 
 
 def account_kind(account_type: str | None) -> str | None:
@@ -224,52 +249,74 @@ def candidate_features(query: Query, chart: Chart, history: History) -> Floats:
 
     The source itself must not be in the history.
     """
-    columns = _text_features(query, chart) | _history_features(query, chart, history)
-    return np.column_stack([columns[name] for name in FEATURES]).astype(np.float32)
+    features: Floats = features_of_many([query], chart, history, np.ones((1, len(history)), bool))[0]
+    return features
 
 
-def _text_features(query: Query, chart: Chart) -> dict[str, NDArray[np.floating]]:
-    shared = chart.shared_words(query.words)
-    same_type = chart.cost_types == query.cost_type
-    known = float(query.cost_type is not None)
-    cost = 0.0 if query.source.kind == "project" else 1.0
-    digits = "".join(character for character in query.source.code if character.isdigit())
+def features_of_many(queries: Sequence[Query], chart: Chart, history: History, known: NDArray[np.bool_]) -> Floats:
+    """Return the same for several queries of one company, shape (len(queries), len(chart), len(FEATURES)).
+
+    ``known``, shape (len(queries), len(history)), says what of the history each may know: all but itself.
+    """
+    columns = _text_features(queries, chart) | _history_features(queries, chart, history, known)
+    features = np.empty((len(queries), len(chart), len(FEATURES)), np.float32)
+    for place, name in enumerate(FEATURES):
+        features[:, :, place] = columns[name]
+    return features
+
+
+# In the two functions below the first axis is the query, the second the candidate or the mapped item; what is the
+# same for every query may leave the first out.
+
+
+def _text_features(queries: Sequence[Query], chart: Chart) -> dict[str, NDArray[np.floating]]:
+    shared = np.stack([chart.shared_words(query.words) for query in queries])
+    cost_types = _column([query.cost_type for query in queries])
+    same_type = chart.cost_types == cost_types
+    known = (cost_types != None).astype(np.float32)  # noqa: E711 - elementwise
+    cost = np.array([[0.0 if query.source.kind == "project" else 1.0] for query in queries], np.float32)
     return {
-        "name_similarity": (chart.names @ query.name.T).toarray().ravel(),
-        "context_similarity": (chart.contexts @ query.context.T).toarray().ravel(),
-        "encoder_name": chart.embeddings @ query.embedding,
-        "source_covered": shared / max(1, len(query.words)),
-        "target_covered": shared / chart.n_words,
+        "name_similarity": _spelling([query.name for query in queries], chart.names_by_gram),
+        "context_similarity": _spelling([query.context for query in queries], chart.contexts_by_gram),
+        "encoder_name": np.stack([query.embedding for query in queries]) @ chart.embeddings.T,
+        "source_covered": shared / np.array([[chart.tells(query.words) or 1.0] for query in queries], np.float32),
+        "target_covered": shared / chart.told,
         "cost_type_match": known * same_type,
         "cost_type_clash": known * (~same_type & (chart.cost_types != None)),  # noqa: E711 - elementwise
         "is_direct_cost": chart.kind["direct_cost"] * cost,
         "is_expense": chart.kind["expense"] * cost,
         "is_income": chart.kind["income"] * (1 - 2 * cost),
         "is_balance_sheet": chart.kind["balance_sheet"],
-        "code_match": np.array([len(digits) >= 3 and digits in target.code for target in chart.targets], np.float32),
+        "code_match": np.stack([chart.having_digits(query.source.code) for query in queries]),
     }
 
 
-def _history_features(query: Query, chart: Chart, history: History) -> dict[str, NDArray[np.floating]]:
-    size = len(chart)
-    usable = (history.positions >= 0) & (history.kinds == query.source.kind)
-    positions = history.positions[usable]
+def _history_features(
+    queries: Sequence[Query], chart: Chart, history: History, known: NDArray[np.bool_]
+) -> dict[str, NDArray[np.floating]]:
+    shape = (len(queries), len(chart))
+    groups = _column([query.source.group for query in queries])
+    cost_types = _column([query.cost_type for query in queries])
+    memories = _column([query.memory for query in queries])
+    embeddings = np.stack([query.embedding for query in queries])
+    usable = known & (history.positions >= 0) & (history.kinds == _column([q.source.kind for q in queries]))
+    cells = (np.arange(len(queries))[:, None] * len(chart) + history.positions)[usable]
 
     def tally(weights: NDArray[Any]) -> NDArray[np.floating]:
-        counted = np.bincount(positions, weights=weights[usable].astype(float), minlength=size)
-        return counted.astype(np.float64)
+        counted = np.bincount(cells, weights=weights[usable].astype(float), minlength=shape[0] * shape[1])
+        return counted.reshape(shape).astype(np.float64)
 
-    cosine = np.clip(history.embeddings @ query.embedding, 0, 1)
-    spelling = (history.contexts @ query.context.T).toarray().ravel()
-    same_group = (history.groups == query.source.group) & (query.source.group is not None)
-    same_prefix = history.prefixes == query.prefix
-    same_type = (history.cost_types == query.cost_type) & (query.cost_type is not None)
-    weights = np.exp(NEIGHBOUR_SHARPNESS * (cosine - 1))
-    in_all, in_group, in_prefix = tally(np.ones(len(history))), tally(same_group), tally(same_prefix)
-    remembered = tally((history.memories == query.memory) & (query.memory != ""))
-    nearest, nearest_spelling = np.zeros(size), np.zeros(size)
-    np.maximum.at(nearest, positions, cosine[usable])
-    np.maximum.at(nearest_spelling, positions, spelling[usable])
+    def greatest(values: NDArray[np.floating]) -> NDArray[np.floating]:
+        found = np.zeros(shape[0] * shape[1])
+        np.maximum.at(found, cells, values[usable])
+        return found.reshape(shape)
+
+    cosine = np.clip(embeddings @ history.embeddings.T, 0, 1)
+    same_group = (history.groups == groups) & (groups != None)  # noqa: E711 - elementwise
+    same_prefix = history.prefixes == _column([query.prefix for query in queries])
+    same_type = (history.cost_types == cost_types) & (cost_types != None)  # noqa: E711 - elementwise
+    in_all, in_group, in_prefix = tally(usable), tally(same_group), tally(same_prefix)
+    remembered = tally((history.memories == memories) & (memories != ""))
     return {
         "used_before": (in_all > 0).astype(np.float32),
         "log_share_all": _lift(in_all),
@@ -278,17 +325,36 @@ def _history_features(query: Query, chart: Chart, history: History) -> dict[str,
         "log_share_cost_type": _lift(tally(same_type)),
         "log_share_group_type": _lift(tally(same_group & same_type)),
         "log_share_prefix_type": _lift(tally(same_prefix & same_type)),
-        "share_group": in_group / max(1.0, in_group.sum()),
-        "share_prefix": in_prefix / max(1.0, in_prefix.sum()),
-        "nearest": nearest,
-        "nearest_spelling": nearest_spelling,
-        "neighbours": _lift(tally(weights)),
-        "memory": remembered / max(1.0, remembered.sum()),
+        "share_group": _share(in_group),
+        "share_prefix": _share(in_prefix),
+        "nearest": greatest(cosine),
+        "nearest_spelling": greatest(_spelling([query.context for query in queries], history.contexts.T.tocsr())),
+        "neighbours": _lift(tally(np.exp(NEIGHBOUR_SHARPNESS * (cosine - 1)))),
+        "memory": _share(remembered),
     }
+
+
+def _column(values: Sequence[str | None]) -> NDArray[np.object_]:
+    column = np.empty((len(values), 1), object)
+    column[:, 0] = values
+    return column
+
+
+def _spelling(rows: Sequence[sparse.csr_matrix], by_gram: sparse.csr_matrix) -> Floats:
+    """Return the cosines of vectors, one row each, with those that stand as the columns of ``by_gram``."""
+    stacked = sparse.vstack(rows, format="csr") if len(rows) > 1 else rows[0]
+    cosines: Floats = (stacked @ by_gram).toarray()
+    return cosines
+
+
+def _share(counts: NDArray[np.floating]) -> NDArray[np.floating]:
+    shares: NDArray[np.floating] = counts / np.maximum(1.0, counts.sum(axis=1, keepdims=True))
+    return shares
 
 
 def _lift(counts: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return the log of each account's smoothed share over the uniform share; all zero without counts."""
-    size = len(counts)
-    result: NDArray[np.floating] = np.log((counts + PRIOR) / (counts.sum() + PRIOR * size) * size)
+    size = counts.shape[1]
+    total = counts.sum(axis=1, keepdims=True)
+    result: NDArray[np.floating] = np.log((counts + PRIOR) / (total + PRIOR * size) * size)
     return result

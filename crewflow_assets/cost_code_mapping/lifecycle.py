@@ -13,7 +13,6 @@ from crewflow_assets.cost_code_mapping.contract import MappingRequest
 from crewflow_assets.cost_code_mapping.evaluation import BASELINES, evaluate, replayed, score
 from crewflow_assets.cost_code_mapping.model import MappingPredictor, fit
 from crewflow_assets.cost_code_mapping.table import CompanyRecords, PastDecision, feature_table
-from crewflow_assets.errors import FieldProblem, InvalidInputError
 from crewflow_assets.lake.events import read_events
 from crewflow_assets.spec import Answer, Evaluation, ModelCode, Predictor
 from crewflow_assets.store.database import reading
@@ -55,16 +54,7 @@ class CostCodeMapping(ModelCode):
 
     def answer(self, predictor: Predictor, requests: Sequence[MappingRequest]) -> list[Answer]:
         """Answer requests in order."""
-        answers: list[Answer] = []
-        problems: list[FieldProblem] = []
-        for index, request in enumerate(requests):
-            try:
-                answers.append(answer(cast(MappingPredictor, predictor), request))
-            except InvalidInputError as error:
-                problems += [FieldProblem((index, *problem.loc), problem.msg) for problem in error.problems]
-        if problems:
-            raise InvalidInputError("these inputs cannot be answered", tuple(problems))
-        return answers
+        return answer(cast(MappingPredictor, predictor), requests)
 
 
 def _companies(cutoff: datetime) -> Iterator[CompanyRecords]:

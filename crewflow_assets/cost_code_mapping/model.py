@@ -1,17 +1,17 @@
 """The mapping model: a ranker over text, own history and what other companies taught, and its confidence.
 
-What is learned from other companies is fitted on some of them and used on the others (four folds of companies), for
-the ranker that reads it as for the confidence: a logistic regression on what the ranker says and on how much of the
-company's own history it stands on.
+What is learned from other companies is fitted on some of them and used on the others (four folds of companies): for
+the ranker; for the confidence, a logistic regression on what a ranker of other companies says and on how much of the
+company's own history it stands on; and for the threshold, read off confidences of other companies' fits.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from crewflow_assets.cost_code_mapping.adaptation import Adaptation, Pairs, fit_adaptation
-from crewflow_assets.cost_code_mapping.features import COLUMN, Chart, History, Query, candidate_features
+from crewflow_assets.cost_code_mapping.features import COLUMN, Chart, History, Query, features_of_many
 from crewflow_assets.cost_code_mapping.features import FEATURES as OWN_FEATURES
 from crewflow_assets.cost_code_mapping.pool import FEATURES as POOL_FEATURES
 from crewflow_assets.cost_code_mapping.pool import FEWEST_COMPANIES, Pool, pool_features
 from crewflow_assets.cost_code_mapping.ranker import Queries, fit_conditional_logit
 from crewflow_assets.cost_code_mapping.text import normalised, spoken
-from crewflow_assets.encoder import encoder
+from crewflow_assets.encoder import checkpoint, encoder
+from crewflow_assets.errors import NotReadyError
 from crewflow_assets.evaluation.calibration import automatic_threshold
 from crewflow_assets.evaluation.splits import uniform
 from crewflow_assets.spec import Predictor
@@ -61,12 +62,19 @@ class Learned:
 
     def of_query(self, query: Query, chart: Chart) -> Floats:
         """Return the learned features of a query's candidates, shape (len(chart), len(LEARNED))."""
-        adapted = _adapted_chart(self, chart) @ self.adaptation.sources(query.embedding[None])[0]
-        votes = np.zeros(len(chart), np.float32)
+        features: Floats = self.of_queries([query], chart)[0]
+        return features
+
+    def of_queries(self, queries: Sequence[Query], chart: Chart) -> Floats:
+        """Return the same for several queries, shape (len(queries), len(chart), len(LEARNED))."""
+        embeddings = np.stack([query.embedding for query in queries])
+        adapted = self.adaptation.sources(embeddings) @ _adapted_chart(self, chart).T
+        votes = np.zeros((len(queries), len(chart)), np.float32)
         if len(self.pool):
             places = _pool_places(self, chart)
-            votes = np.where(places >= 0, self.pool.votes(query.embedding[None])[0][places], 0).astype(np.float32)
-        return np.column_stack([adapted * self.adaptation.scale, pool_features(votes)])
+            votes = np.where(places >= 0, self.pool.votes(embeddings)[:, places], 0).astype(np.float32)
+        pooled = np.stack([pool_features(row) for row in votes])
+        return np.concatenate([(adapted * self.adaptation.scale)[:, :, None], pooled], axis=-1)
 
     def of_table(self, table: pd.DataFrame) -> Floats:
         """Return the same for every row of a feature table."""
@@ -118,14 +126,22 @@ class MappingPredictor(Predictor):
 
     def features(self, query: Query, chart: Chart, history: History) -> Floats:
         """Return every feature of a query's candidates, shape (len(chart), len(ALL_FEATURES))."""
-        return np.column_stack([candidate_features(query, chart, history), self.learned.of_query(query, chart)])
+        features: Floats = self.features_of_many([query], chart, history, np.ones((1, len(history)), bool))[0]
+        return features
+
+    def features_of_many(
+        self, queries: Sequence[Query], chart: Chart, history: History, known: NDArray[np.bool_]
+    ) -> Floats:
+        """Return the same for several queries of one company, shape (len(queries), len(chart), len(ALL_FEATURES)).
+
+        ``known``, shape (len(queries), len(history)), says what of the history each may know: all but itself.
+        """
+        own = features_of_many(queries, chart, history, known)
+        return np.concatenate([own, self.learned.of_queries(queries, chart)], axis=-1)
 
     def rank(self, features: Floats, n_history: int) -> Ranking:
         """Rank one query's candidates by ``features``."""
-        scores = features @ self.weights
-        probabilities = np.exp(scores - scores.max())
-        probabilities /= probabilities.sum()
-        order = _memory_first(np.argsort(-probabilities, kind="stable"), features[:, COLUMN["memory"]])
+        probabilities, order = _ranked(features, self.weights)
         inputs = _confidence_inputs(features, probabilities, order, n_history)
         return Ranking(order, probabilities, float(expit(inputs @ self.confidence_weights)))
 
@@ -144,6 +160,7 @@ class MappingPredictor(Predictor):
             "confidence": dict(zip(("bias", *CONFIDENCE_INPUTS), self.confidence_weights.tolist(), strict=True)),
             "threshold": self.threshold,
             "person_stands": self.person_stands,
+            "encoder": {"id": encoder().id, "width": encoder().width, "checkpoint": Path(checkpoint()).name},
         }
         (folder / FILE).write_text(json.dumps(content, indent=2))
         self.learned.adaptation.save(folder)
@@ -151,8 +168,13 @@ class MappingPredictor(Predictor):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read what ``save`` wrote; features added since have weight 0."""
+        """Read what ``save`` wrote; features added since have weight 0.
+
+        Raises:
+            NotReadyError: it was fitted on another encoder's embeddings than the one in force gives.
+        """
         content = json.loads((folder / FILE).read_text())
+        _check_encoder(content.get("encoder"))
         return cls(
             weights=np.array([content["weights"].get(name, 0.0) for name in ALL_FEATURES]),
             confidence_weights=np.array(
@@ -161,6 +183,16 @@ class MappingPredictor(Predictor):
             threshold=content["threshold"],
             person_stands=content["person_stands"],
             learned=Learned(Adaptation.load(folder), Pool.load(folder)),
+        )
+
+
+def _check_encoder(fitted_on: Mapping[str, Any] | None) -> None:
+    """Refuse a model that reads another encoder's embeddings; models of before this was recorded pass."""
+    if fitted_on is not None and fitted_on["id"] != encoder().id:
+        raise NotReadyError(
+            f"this model was fitted on the encoder {fitted_on['checkpoint']} ({fitted_on['id']}, "
+            f"{fitted_on['width']} wide), but the one in force is {checkpoint()} ({encoder().id}, {encoder().width} "
+            "wide); set CREWFLOW_ENCODER to the former, or train the model anew"
         )
 
 
@@ -191,19 +223,55 @@ def fit(
             rows = fold == held_out
             outside[rows] = _learn(train[~rows], seed, pool_from).of_table(train[rows])
     features = _matrix(train, outside)
-    weights = fit_conditional_logit(features, queries, mask)
-    stands = float(train["stood"].to_numpy()[queries.first_rows].mean())
-    bare = MappingPredictor(weights, np.zeros(1 + len(CONFIDENCE_INPUTS)), None, stands, learned)
     history = _history_sizes(train)
-    rankings = bare._rank_rows(features, queries, history)
-    confidence_weights = _fit_confidence(features, queries, history, rankings)
-    fitted = MappingPredictor(weights, confidence_weights, None, stands, learned)
-    rankings = fitted._rank_rows(features, queries, history)
+    stands = float(train["stood"].to_numpy()[queries.first_rows].mean())
+    weights = fit_conditional_logit(features, queries, mask)
     companies = train["company_id"].to_numpy()[queries.first_rows]
-    threshold = automatic_threshold(
-        np.array([r.confidence for r in rankings]), _right(rankings, queries).astype(float), companies
-    )
-    return MappingPredictor(weights, confidence_weights, threshold.value, stands, learned)
+    asked = _asked_outside(features, queries, history, fold[queries.first_rows], mask)
+    threshold = automatic_threshold(_confidence_outside(asked, fold[queries.first_rows]), asked.right, companies)
+    return MappingPredictor(weights, _fit_confidence(asked.inputs, asked.right), threshold.value, stands, learned)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asked:
+    """Training queries asked of a ranker of other companies: what the confidence reads, and what was right."""
+
+    inputs: Floats
+    right: Floats
+
+
+def _asked_outside(
+    features: Floats, queries: Queries, history: NDArray[np.int64], fold: NDArray[np.int64], mask: NDArray[np.bool_]
+) -> _Asked:
+    inputs, right = np.zeros((len(queries), 1 + len(CONFIDENCE_INPUTS))), np.zeros(len(queries))
+    for held_out in np.unique(fold):
+        inside = np.flatnonzero(fold != held_out) if (fold != held_out).any() else np.arange(len(fold))
+        rows, kept = queries.only(inside)
+        weights = fit_conditional_logit(features[rows], kept, mask)
+        for query in np.flatnonzero(fold == held_out):
+            given = features[queries.starts[query] : queries.starts[query + 1]]
+            probabilities, order = _ranked(given, weights)
+            inputs[query] = _confidence_inputs(given, probabilities, order, int(history[query]))
+            right[query] = order[0] == queries.labels[query]
+    return _Asked(inputs, right)
+
+
+def _confidence_outside(asked: _Asked, fold: NDArray[np.int64]) -> Floats:
+    """Return each training query's confidence, fitted on the companies of the other folds."""
+    confidence = np.zeros(len(fold))
+    for held_out in np.unique(fold):
+        mine = fold == held_out
+        others = ~mine if not mine.all() else mine
+        confidence[mine] = expit(asked.inputs[mine] @ _fit_confidence(asked.inputs[others], asked.right[others]))
+    return confidence
+
+
+def _ranked(features: Floats, weights: Floats) -> tuple[Floats, NDArray[np.int64]]:
+    """Return the candidates' probabilities, and their places from the best on."""
+    scores = features @ weights
+    probabilities = np.exp(scores - scores.max())
+    probabilities /= probabilities.sum()
+    return probabilities, _memory_first(np.argsort(-probabilities, kind="stable"), features[:, COLUMN["memory"]])
 
 
 def _matrix(table: pd.DataFrame, learned: Floats) -> Floats:
@@ -263,18 +331,9 @@ def _confidence_inputs(features: Floats, probabilities: Floats, order: NDArray[n
     )
 
 
-def _right(rankings: list[Ranking], queries: Queries) -> NDArray[np.bool_]:
-    return np.array([r.order[0] == label for r, label in zip(rankings, queries.labels, strict=True)])
-
-
-def _fit_confidence(
-    features: Floats, queries: Queries, history: NDArray[np.int64], rankings: list[Ranking]
-) -> Floats:
+def _fit_confidence(inputs: Floats, right: Floats) -> Floats:
     from sklearn.linear_model import LogisticRegression  # seconds to import; serving does not need it
 
-    right = _right(rankings, queries)
-    bounds = zip(rankings, queries.starts[:-1], queries.starts[1:], history, strict=True)
-    inputs = np.array([_confidence_inputs(features[a:b], r.probabilities, r.order, int(n)) for r, a, b, n in bounds])
     if right.all() or not right.any():
         share = (right.sum() + 1) / (len(right) + 2)
         return np.concatenate([[np.log(share / (1 - share))], np.zeros(len(CONFIDENCE_INPUTS))])

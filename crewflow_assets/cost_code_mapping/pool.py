@@ -55,10 +55,9 @@ class Pool:
     def votes(self, sources: Floats) -> Floats:
         """Return the weight of like names that went to each of ``targets``, shape (sources, targets)."""
         weights = np.exp(SHARPNESS * (sources @ self.embeddings.T - 1))
-        votes = np.zeros((len(sources), max(1, len(self.targets))), np.float32)
-        for place in range(len(self.targets)):
-            votes[:, place] = weights[:, self.places == place].sum(axis=1)
-        return votes
+        votes = np.zeros((max(1, len(self.targets)), len(sources)), np.float32)
+        np.add.at(votes, self.places, weights.T)
+        return votes.T
 
     def save(self, folder: Path) -> None:
         """Write the pool; the names are metadata of the file."""

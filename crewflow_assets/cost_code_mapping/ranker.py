@@ -43,6 +43,12 @@ class Queries:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def only(self, chosen: NDArray[np.int64]) -> tuple[NDArray[np.int64], "Queries"]:
+        """Return the rows of some queries, in their order, and these queries over those rows alone."""
+        lengths = np.diff(self.starts)[chosen]
+        rows = np.concatenate([np.arange(self.starts[q], self.starts[q + 1]) for q in chosen])
+        return rows, Queries(np.concatenate([[0], np.cumsum(lengths)]), self.labels[chosen])
+
     @property
     def first_rows(self) -> NDArray[np.int64]:
         """The first row of each query."""

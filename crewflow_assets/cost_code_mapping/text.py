@@ -60,16 +60,21 @@ _SUFFIX = re.compile(r"(?:[-. _]|(?<=[0-9]))([a-z])$")
 
 
 @lru_cache(maxsize=200_000)
-def words(text: str) -> tuple[str, ...]:
-    """Return the words of a name, in lower case, without accents or plurals, abbreviations spelt out."""
+def spelt_out(text: str) -> tuple[str, ...]:
+    """Return the words of a text, in lower case, without accents, abbreviations spelt out."""
     apart = unicodedata.normalize("NFKD", text)
     plain = "".join(c for c in apart if not unicodedata.combining(c)).casefold()
-    plain = _SLASHED.sub(r"\1\2", plain)
     found: list[str] = []
-    for word in _WORD.findall(plain):
+    for word in _WORD.findall(_SLASHED.sub(r"\1\2", plain)):
         expanded = ABBREVIATIONS.get(word) or ABBREVIATIONS.get(word.rstrip("s")) or word
-        found += [_singular(part) for part in expanded.split()]
+        found += expanded.split()
     return tuple(found)
+
+
+@lru_cache(maxsize=200_000)
+def words(text: str) -> tuple[str, ...]:
+    """Return the same words without their plurals: what names are compared by."""
+    return tuple(_singular(word) for word in spelt_out(text))
 
 
 def _singular(word: str) -> str:
@@ -80,7 +85,7 @@ def _singular(word: str) -> str:
 
 def spoken(text: str) -> str:
     """Return a name as the encoder reads it: its words in their order, or the name itself where it has none."""
-    return " ".join(words(text)) or text
+    return " ".join(spelt_out(text)) or text
 
 
 def normalised(text: str) -> str:
@@ -88,11 +93,17 @@ def normalised(text: str) -> str:
     return " ".join(sorted(words(text)))
 
 
+@lru_cache(maxsize=1)
+def _cues() -> dict[CostType, frozenset[str]]:
+    """Return the cues as ``words`` reads them."""
+    return {kind: frozenset(word for cue in cues for word in words(cue)) for kind, cues in CUES.items()}
+
+
 @lru_cache(maxsize=200_000)
 def cost_type(name: str, code: str = "") -> CostType | None:
     """Return the cost type that a name, or else the code's suffix letter ("16-100.L"), speaks of; None if unclear."""
     present = set(words(name))
-    found = [kind for kind in COST_TYPES if present & CUES[kind]]
+    found = [kind for kind in COST_TYPES if present & _cues()[kind]]
     if found:
         return found[0]
     suffix = _SUFFIX.search(code.lower())

@@ -5,13 +5,15 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from pipelines.cli.importing import System
+
 PAGE = 500
 COLUMNS = ("code", "name", "suggestion", "confidence", "method", "reason")
 
 
 def suggest(
     company: Annotated[str, typer.Option(help="The company's id.", show_default=False)],
-    system: Annotated[str, typer.Option(help="The accounting system: quickbooks, sage or xero.")] = "quickbooks",
+    system: Annotated[System, typer.Option(help="The accounting system.")] = System.quickbooks,
     kind: Annotated[
         Literal["cost_code", "project"], typer.Option(help="What to map: cost codes or projects.")
     ] = "cost_code",
@@ -45,6 +47,8 @@ def suggest(
     console = Console()
     if output is not None and output.suffix.lower() not in (".csv", ".xlsx"):
         raise typer.BadParameter(f"{output}: write to a .csv or .xlsx file", param_hint="--output")
+    if output is not None and not output.parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {output.parent}; make it first", param_hint="--output")
     try:
         rows, mapped, total = suggestion_rows(company, system=system, kind=kind, state=state, version=version)
     except InvalidInputError as error:

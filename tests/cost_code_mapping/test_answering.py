@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from crewflow_assets.cost_code_mapping import answering
 from crewflow_assets.cost_code_mapping.actions import decide, undo
 from crewflow_assets.cost_code_mapping.answering import answer
 from crewflow_assets.cost_code_mapping.context import company_context
@@ -57,7 +58,8 @@ def request(code: str = "16-100.L", **changes: Any) -> MappingRequest:
 
 
 def ask(code: str = "16-100.L", *, using: MappingPredictor = BY_WORDS, **changes: Any) -> Answer:
-    return answer(using, request(code, **changes))
+    [found] = answer(using, [request(code, **changes)])
+    return found
 
 
 def first(found: Answer) -> dict[str, Any]:
@@ -116,7 +118,7 @@ def test_without_accounts_or_a_stored_chart_the_remedy_is_named(company: str) ->
         with pytest.raises(InvalidInputError) as error:
             ask(**changes)
         [problem] = error.value.problems
-        assert problem.loc == ("target_accounts",)
+        assert problem.loc == (0, "target_accounts")
         assert "import the chart with `crewflow import accounts`" in problem.msg
 
 
@@ -308,3 +310,40 @@ def test_the_heading_of_a_stored_item_is_known_without_being_sent(company: str) 
     by_group = predictor(share_group=9.0)
     assert first(ask("16-200.M", using=by_group))["target_code"] == "40200"
     assert first(ask("NEW", using=by_group, cost_code_name="Other"))["target_code"] == "50100"
+
+
+def test_a_batch_answers_what_single_requests_would(company_on_sqlite: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with transaction() as session:
+        write_company(session, "c-2", accounts=ACCOUNTS[2:])
+        post(session, mapping_event("c-2", "01-500", "61000", START + timedelta(hours=1)))
+    for code, target in {"16-200.L": "50100", "01-500": "50400", "16-100.M": "50200", "01-900": "61000"}.items():
+        map_by_event(code, target)
+    map_by_event("16-300.S", "50300", 2, method="model", decided_by="crewflow")
+    requests = [
+        *(request(code) for code in NAMES),
+        *(request(code, company_id="c-2") for code in NAMES),
+        *(request(f"NEW-{i}", cost_code_name=f"{name} {i}") for i, name in enumerate(NAMES.values())),
+        request("NEW-502", target_accounts=ASKED, cost_code_group="16 Electrical"),
+        request("01-510", target_accounts=ASKED, company_id=None),
+        request("P-1", kind="project", cost_code_name="Mall of Springfield", top_k=50),
+        request("16-100.L"),
+    ]
+    of_text = {"name_similarity": 3.0, "encoder_name": 2.0, "code_match": 1.0, "cost_type_match": 1.0, "adapted": 0.2}
+    of_history = {"log_share_group": 0.5, "nearest": 2.0, "nearest_spelling": 1.0, "neighbours": 0.4, "memory": 1.0}
+    using = predictor(threshold=0.5, certainty=1.0, **of_text, **of_history)
+    singly = [answer(using, [one])[0] for one in requests]
+    for most_cells in (answering.MOST_CELLS, 30):  # all of a company at once, or two or three at a time
+        monkeypatch.setattr(answering, "MOST_CELLS", most_cells)
+        for alone, together in zip(singly, answer(using, requests), strict=True):
+            assert without_confidence(together) == without_confidence(alone)
+            assert confidences(together) == pytest.approx(confidences(alone), abs=2e-4)  # four places are given
+    assert {one.fields["method"] for one in singly} == {"person", "memory", "model"}
+
+
+def without_confidence(found: Answer) -> dict[str, Any]:
+    suggestions = [{**one, "confidence": None} for one in found.fields["suggestions"]]
+    return {**found.fields, "suggestions": suggestions, "drawn": (found.withheld, found.propensity)}
+
+
+def confidences(found: Answer) -> list[float]:
+    return [one["confidence"] for one in found.fields["suggestions"]]

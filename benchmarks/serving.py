@@ -1,0 +1,274 @@
+"""How fast the models answer over HTTP, beside other ways to serve them: `python -m benchmarks.serving`."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter, sleep
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from benchmarks.serving_cases import CASES, Case, Inputs, Probe
+from benchmarks.serving_figures import (
+    BATCH,
+    REPEATED,
+    REPEATED_BATCH,
+    SINGLE,
+    Found,
+    Measured,
+    Probed,
+    markdown,
+    write_plots,
+)
+from benchmarks.serving_load import Plan, Taken
+from benchmarks.serving_servers import OURS, UNLOGGED, Server, encoded, running, servers
+from crewflow_assets import clock, registry
+from crewflow_assets.batch import MODEL_NAME
+from crewflow_assets.settings import get_settings
+from crewflow_assets.store import keys, schema
+from crewflow_assets.store.database import transaction
+
+CLIENTS = 8
+BATCH_SIZE = 100
+REPEATED_TEXTS = 200
+WARM = 100
+MOST_PER_SECOND = {SINGLE: 800, BATCH: 40}
+"""More requests than any server answers, so that unrepeated texts last."""
+PATIENCE_SECONDS = 1800
+
+console = Console(stderr=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long and how often is measured."""
+
+    rounds: int
+    seconds: float
+    probes: int
+
+
+FULL, QUICK = Effort(5, 8.0, 10), Effort(2, 2.0, 3)
+
+
+def prepare(case: Case, *, quick: bool) -> str:
+    """Fit, register and promote a model, write what it needs into the store, and return a platform key."""
+    with transaction() as session:
+        case.write(session, quick)
+        token, _ = keys.create(session, "benchmark", None)
+    now = clock.now()
+    with TemporaryDirectory() as folder:
+        case.fit(quick).save(Path(folder))
+        (Path(folder) / MODEL_NAME).write_text(case.spec.name)
+        record = registry.TrainingRecord(
+            role="candidate",
+            seed=0,
+            data_until=now - timedelta(days=1),
+            feature_hash="benchmark",
+            code_hash="benchmark",
+        )
+        version = registry.register(case.spec, Path(folder), record)
+    registry.promote(version, registry.CHAMPION)
+    return token
+
+
+class Bench:
+    """The servers of one model, running, and the inputs that none of them has seen."""
+
+    def __init__(self, case: Case, effort: Effort, home: Path, urls: dict[str, tuple[Server, str]]) -> None:
+        self._case = case
+        self._effort = effort
+        self._home = home
+        self._urls = urls
+        self._used = 0
+
+    def fresh(self, count: int) -> Inputs:
+        """Return inputs that were never sent to any server."""
+        self._used += count
+        return self._case.inputs(self._used - count, count)
+
+    def load(self, server: str, inputs: Inputs, *, batch: int, repeated: bool, clients: int) -> Taken:
+        """Send inputs to a server from a client process."""
+        asked, url = self._urls[server]
+        bodies = encoded(asked, inputs, batch=batch)
+        path = asked.single if batch == 1 else asked.batch
+        file = self._home / "bodies.jsonl"
+        file.write_bytes(bodies)
+        requests = len(bodies.splitlines())
+        plan = Plan(
+            url=f"{url}{path}",
+            headers=dict(asked.headers),
+            bodies=str(file),
+            clients=clients,
+            seconds=self._effort.seconds,
+            warm=requests if repeated else min(WARM if batch == 1 else 2, requests // 4),
+            cycle=repeated,
+        )
+        plan_file = self._home / "plan.json"
+        plan_file.write_text(json.dumps(asdict(plan)))
+        command = [sys.executable, "-m", "benchmarks.serving_load", str(plan_file)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f"the clients of {server} failed:\n{done.stderr[-3000:]}")
+        return Taken(**json.loads(done.stdout))
+
+    def rounds(self, progress: Progress) -> list[Measured]:
+        """Measure every server under every load, in turn, round after round, so that all meet the same noise."""
+        loads = [
+            (SINGLE, 1, False),
+            (REPEATED, 1, True),
+            (BATCH, BATCH_SIZE, False),
+            (REPEATED_BATCH, BATCH_SIZE, True),
+        ]
+        plan = [
+            (load, size, repeated, name)
+            for load, size, repeated in loads
+            for name, (server, _) in self._urls.items()
+            if size == 1 or (server.batch is not None and name != UNLOGGED)
+        ]
+        taken: dict[tuple[str, str], list[Taken]] = {}
+        bar = progress.add_task(self._case.spec.name, total=self._effort.rounds * len(plan))
+        for _ in range(self._effort.rounds):
+            inputs = {
+                load: self.fresh(
+                    max(REPEATED_TEXTS, BATCH_SIZE)
+                    if repeated
+                    else int(MOST_PER_SECOND[load] * self._effort.seconds) * size
+                )
+                for load, size, repeated in loads
+            }
+            for load, size, repeated, name in plan:
+                progress.update(bar, description=f"{self._case.spec.name}: {load}, {name}")
+                one = self.load(name, inputs[load], batch=size, repeated=repeated, clients=CLIENTS)
+                taken.setdefault((name, load), []).append(one)
+                progress.advance(bar)
+        return [
+            Measured(
+                model=self._case.spec.name,
+                server=name,
+                load=load,
+                rows=size,
+                rates=tuple(len(one.latencies) / one.seconds for one in taken[name, load]),
+                latencies=tuple(latency for one in taken[name, load] for latency in one.latencies),
+            )
+            for load, size, _, name in plan
+        ]
+
+    def parts(self) -> dict[str, float]:
+        """Return the median milliseconds of each part of a single answer; HTTP is what the others leave."""
+        model = registry.load(self._case.spec, registry.CHAMPION)
+        count = 20 * self._effort.probes
+        timed = self._case.parts(self._case.spec.code(), model.predictor, self.fresh(count))
+        whole = self.load(OURS, self.fresh(4 * count), batch=1, repeated=False, clients=1)
+        found = {name: 1000 * float(np.median(seconds)) for name, seconds in timed.items()}
+        total = 1000 * float(np.median(whole.latencies))
+        rest = total - sum(found.values())
+        return {**found, "HTTP, key, validation, log, thread": rest, "all, as the client sees it": total}
+
+    def probe(self, probe: Probe) -> Probed:
+        """Time one request alone, again and again with other inputs; the first may have to prepare for minutes."""
+        import httpx
+
+        server, url = self._urls[OURS]
+        path = server.single if probe.size == 1 else server.batch
+
+        def ask() -> float:
+            self._used += probe.size
+            inputs = probe.inputs(self._used, probe.size)
+            body = server.body(inputs[0]) if probe.size == 1 else server.batch_body(inputs)
+            began = perf_counter()
+            while True:
+                answer = client.post(f"{url}{path}", json=body)
+                if answer.status_code == 200:
+                    return perf_counter() - began
+                if answer.status_code < 500 or perf_counter() - began > PATIENCE_SECONDS:
+                    raise RuntimeError(f"{probe.name}: {answer.status_code} {answer.text[:500]}")
+                sleep(1)
+
+        with httpx.Client(headers=dict(server.headers), timeout=PATIENCE_SECONDS) as client:
+            return Probed(probe.name, probe.limit_seconds, ask(), tuple(ask() for _ in range(self._effort.probes)))
+
+
+def measure(case: Case, home: Path, *, quick: bool, progress: Progress) -> Found:
+    """Measure one model with all its servers."""
+    effort = QUICK if quick else FULL
+    bar = progress.add_task(f"{case.spec.name}: fitting and filling the store", total=None)
+    token = prepare(case, quick=quick)
+    progress.update(bar, description=f"{case.spec.name}: starting servers")
+    with ExitStack() as stack:
+        urls = {
+            server.name: (server, stack.enter_context(running(server, home)))
+            for server in servers(case.spec.name, token, design=case.design)
+        }
+        bench = Bench(case, effort, home, urls)
+        progress.update(bar, description=f"{case.spec.name}: servers run", total=1, completed=1)
+        measured = bench.rounds(progress)
+        bar = progress.add_task(f"{case.spec.name}: the parts of an answer", total=None)
+        parts = bench.parts()
+        probes = []
+        for probe in case.probes:
+            if not (quick and probe.slow_start):
+                progress.update(bar, description=f"{case.spec.name}: {probe.name}")
+                probes.append(bench.probe(probe))
+    notes = (
+        f"{CLIENTS} clients in a process of their own on the servers' machine ({os.cpu_count()} cores, "
+        f"{platform.machine()}); batches of {BATCH_SIZE}; {effort.rounds} rounds of {effort.seconds:g} s each, all "
+        "servers in turn; one process a server, keys and logs on for ours.",
+    )
+    return Found(case.spec.name, tuple(measured), parts, tuple(probes), notes)
+
+
+def main(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Short rounds, a small fit, no 50,000 accounts: a smoke run.")
+    ] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write one record a model, server and load here.")
+    ] = None,
+    plots: Annotated[Path | None, typer.Option(help="Write plots into this directory.")] = None,
+    only: Annotated[str | None, typer.Option(help=f"Measure one model: {', '.join(CASES)}.")] = None,
+) -> None:
+    """Measure requests a second, p50 and p99 of the gateway beside its peers, on models fitted for the purpose.
+
+    State is kept in a temporary folder, whatever CREWFLOW_HOME says. Nothing else should run meanwhile: clients and
+    servers share the machine's cores, so compare the servers with each other rather than with other machines.
+    """
+    if only is not None and only not in CASES:
+        console.print(f"there is no case for {only!r}; there are {', '.join(CASES)}")
+        raise typer.Exit(2)
+    found: list[Found] = []
+    with TemporaryDirectory(prefix="crewflow-serving-") as folder, Progress(console=console) as progress:
+        home = Path(folder)
+        os.environ.setdefault("CREWFLOW_ENCODER_CACHE", str(get_settings().root / "encoder"))
+        os.environ["CREWFLOW_HOME"] = str(home)
+        os.environ.pop("CREWFLOW_DATABASE_URL", None)
+        os.environ["CREWFLOW_REQUESTS_PER_MINUTE"] = "10000000"  # the speed is asked, not the limit
+        get_settings.cache_clear()
+        schema.upgrade()
+        for name, case in CASES.items():
+            if only in (None, name):
+                found.append(measure(case, home, quick=quick, progress=progress))
+                print(markdown(found[-1]))
+                if json_file is not None:  # after each model, so that an interrupted run leaves what it has
+                    records = [m.as_json() for one in found for m in one.measured]
+                    rest = [
+                        {"model": f.model, "parts_ms": f.parts, "probes": [asdict(p) for p in f.probes]}
+                        for f in found
+                    ]
+                    json_file.write_text(json.dumps({"loads": records, "answers": rest}, indent=1))
+    if plots is not None:
+        write_plots(found, plots)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,185 @@
+"""What the serving benchmark measured, as figures, Markdown and plots."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.serving_servers import BARE, DESIGN, MLFLOW, OURS, UNLOGGED
+
+SINGLE, REPEATED, BATCH, REPEATED_BATCH = (
+    "single, unrepeated texts",
+    "single, repeated texts",
+    "batch, unrepeated texts",
+    "batch, repeated texts",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One server under one load, round by round: answers a second, and every latency in seconds."""
+
+    model: str
+    server: str
+    load: str
+    rows: int
+    """Inputs in a request."""
+    rates: tuple[float, ...]
+    latencies: tuple[float, ...]
+
+    @property
+    def rate(self) -> float:
+        """Requests a second: the median of the rounds."""
+        return float(np.median(self.rates))
+
+    def percentile(self, share: float) -> float:
+        """Return a percentile of the latency in milliseconds, over all rounds."""
+        return 1000 * float(np.percentile(self.latencies, share))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the record of the JSON file."""
+        return {
+            "model": self.model,
+            "server": self.server,
+            "load": self.load,
+            "rows": self.rows,
+            "requests": len(self.latencies),
+            "requests_per_second": round(self.rate, 2),
+            "rows_per_second": round(self.rate * self.rows, 2),
+            "rounds": [round(rate, 2) for rate in self.rates],
+            "p50_ms": round(self.percentile(50), 2),
+            "p99_ms": round(self.percentile(99), 2),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """A single request with a limit: the first, which prepares, and the next ones, in seconds."""
+
+    name: str
+    limit_seconds: float
+    first: float
+    next: tuple[float, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether even the slowest of the next ones stayed within the limit."""
+        return max(self.next) < self.limit_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Everything about one model."""
+
+    model: str
+    measured: tuple[Measured, ...]
+    parts: dict[str, float]
+    """Milliseconds of a single answer at one client, the median of each part."""
+    probes: tuple[Probed, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    def of(self, server: str, load: str) -> Measured | None:
+        """Return what was measured of a server under a load."""
+        return next((m for m in self.measured if (m.server, m.load) == (server, load)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """Ours over another, round by round, beside what was promised."""
+
+    name: str
+    rounds: tuple[float, ...]
+    at_least: float | None
+
+    @property
+    def value(self) -> float:
+        """The median of the rounds."""
+        return float(np.median(self.rounds))
+
+    @property
+    def verdict(self) -> str:
+        """Whether the median is at least what was promised."""
+        if self.at_least is None:
+            return ""
+        return "yes" if self.value >= self.at_least else "**no**"
+
+
+def ratios(found: Found) -> list[Ratio]:
+    """Return the comparisons that were promised; each round is compared with itself, since it shares the noise."""
+    asked = (
+        ("requests/s, ours over the PRD's design", (OURS, SINGLE), (DESIGN, SINGLE), 2.5),
+        ("requests/s, ours over mlflow models serve", (OURS, SINGLE), (MLFLOW, SINGLE), 2.5),
+        ("the same, repeated texts", (OURS, REPEATED), (MLFLOW, REPEATED), 2.5),
+        ("requests/s, ours over the bare route", (OURS, SINGLE), (BARE, SINGLE), None),
+        ("the same, repeated texts", (OURS, REPEATED), (BARE, REPEATED), None),
+        ("rows/s, batch over single, unrepeated texts", (OURS, BATCH), (OURS, SINGLE), 10.0),
+        ("rows/s, batch over single, repeated texts", (OURS, REPEATED_BATCH), (OURS, REPEATED), 10.0),
+        ("requests/s with logs over without (.90: they cost 10 %)", (OURS, SINGLE), (UNLOGGED, SINGLE), 0.9),
+        ("the same, repeated texts", (OURS, REPEATED), (UNLOGGED, REPEATED), 0.9),
+    )
+    result = []
+    for name, mine, theirs, at_least in asked:
+        one, other = found.of(*mine), found.of(*theirs)
+        if one is not None and other is not None:
+            pairs = zip(one.rates, other.rates, strict=True)
+            rounds = tuple(a * one.rows / (b * other.rows) for a, b in pairs)
+            result.append(Ratio(name, rounds, at_least))
+    return result
+
+
+def markdown(found: Found) -> str:
+    """Return the tables of one model."""
+    lines = [
+        f"## {found.model}",
+        "",
+        *found.notes,
+        "",
+        "| load | server | requests/s | rows/s | rounds from – to | p50 ms | p99 ms |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for load in dict.fromkeys(m.load for m in found.measured):
+        for m in (m for m in found.measured if m.load == load):
+            name = f"**{m.server}**" if m.server == OURS else m.server
+            spread = f"{min(m.rates):.1f} – {max(m.rates):.1f}"
+            lines.append(
+                f"| {load} | {name} | {m.rate:.1f} | {m.rate * m.rows:.0f} | {spread} | "
+                f"{m.percentile(50):.1f} | {m.percentile(99):.1f} |"
+            )
+    lines += ["", "| comparison | median | rounds from – to | promised | kept |", "|---|---|---|---|---|"]
+    for ratio in ratios(found):
+        promised = "–" if ratio.at_least is None else f"≥ {ratio.at_least:g}"
+        spread = f"{min(ratio.rounds):.2f} – {max(ratio.rounds):.2f}"
+        lines.append(f"| {ratio.name} | {ratio.value:.2f} | {spread} | {promised} | {ratio.verdict} |")
+    if found.parts:
+        lines += ["", "| part of a single answer, one client | ms (median) |", "|---|---|"]
+        lines += [f"| {name} | {value:.2f} |" for name, value in found.parts.items()]
+    if found.probes:
+        lines += ["", "| one request | the first, s | the next: median, slowest, s | limit, s | kept |"]
+        lines.append("|---|---|---|---|---|")
+    for probe in found.probes:
+        kept = "yes" if probe.holds else "**no**"
+        slowest = f"{np.median(probe.next):.2f}, {max(probe.next):.2f}"
+        lines.append(f"| {probe.name} | {probe.first:.2f} | {slowest} | {probe.limit_seconds:g} | {kept} |")
+    return "\n".join(lines) + "\n"
+
+
+def write_plots(found: Sequence[Found], folder: Path) -> None:
+    """Write, for each model and load, the requests a second of every server with the range of its rounds."""
+    from crewflow_assets.evaluation.plots import bar_plot
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in found:
+        for load in dict.fromkeys(m.load for m in one.measured):
+            bars = {
+                m.server: (m.rate * m.rows, min(m.rates) * m.rows, max(m.rates) * m.rows)
+                for m in one.measured
+                if m.load == load
+            }
+            slug = load.replace(",", "").replace(" ", "-")
+            name = f"serving-{one.model.replace('_', '-')}-{slug}.png"
+            plot = bar_plot(
+                bars, title=f"{one.model}: {load}", xlabel="rows a second (bars: median; whiskers: range)"
+            )
+            (folder / name).write_bytes(plot)

@@ -35,7 +35,8 @@ def ask(company: Company, predictors: Mapping[str, MappingPredictor], *, seed: i
     random = np.random.default_rng([seed, int(company.id.rsplit("-", 1)[-1])])
     order = random.permutation(len(keys))
     asked, rest = order[: min(len(keys) // 2, ASKED_AT_MOST)], order[len(keys) // 2 :]
-    spoilt = np.where(random.random(len(keys)) < WRONG, random.choice(labels, len(keys)), labels)
+    another = [random.choice(labels[labels != label]) if (labels != label).any() else label for label in labels]
+    spoilt = np.where(random.random(len(keys)) < WRONG, another, labels)
     for share in SHARES:
         known = rest[: round(share * len(keys))]
         for noise, said in ((0.0, labels), (WRONG, spoilt)):
@@ -44,7 +45,10 @@ def ask(company: Company, predictors: Mapping[str, MappingPredictor], *, seed: i
             history = History.of([queries[i] for i in known], [chart.targets[said[i]].code for i in known], chart)
             for row in asked:
                 for name, predictor in predictors.items():
-                    ranking = predictor.rank(predictor.features(queries[row], chart, history), len(history))
+                    ranking = predictor.rank(
+                        predictor.features(queries[row], chart, history),
+                        int(history.usable(queries[row].source.kind).sum()),
+                    )
                     limit = np.inf if predictor.threshold is None else predictor.threshold
                     yield {
                         "company": records.company_id,

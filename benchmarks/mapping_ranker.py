@@ -62,7 +62,7 @@ def fit_practised(blocks: Sequence[Block], part: NDArray[np.int64], recipe: Reci
         if out.all() or not out.any():
             continue
         inside = [(features[~out], labels[~out], weight) for features, labels, weight in blocks]
-        inner = fit_logit(inside, recipe, start=weights, iterations=REFIT_ITERATIONS)
+        inner = fit_logit(inside, recipe)
         for (features, labels, _), said in zip(blocks, scores, strict=True):
             said[out] = features[out] @ inner
             likelihood += float(log_softmax(said[out], axis=1)[np.arange(out.sum()), labels[out]].sum())

@@ -38,6 +38,11 @@ class PredictionRequest(Contract):
     ] = "champion"
     company_id: Identifier | None = None
 
+    @property
+    def gathers(self) -> bool:
+        """Whether answering this with others of its company is cheaper, so that it may wait for them."""
+        return self.company_id is not None
+
 
 class PredictionResponse(Contract):
     """What every prediction carries, so that its outcome can be joined to it later."""

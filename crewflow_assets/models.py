@@ -1,10 +1,12 @@
 """All models of the platform: a new model is a new folder and one line here."""
 
+from crewflow_assets.conflict_resolution.model_spec import CONFLICT_RESOLUTION
 from crewflow_assets.cost_code_mapping.model_spec import COST_CODE_MAPPING
 from crewflow_assets.errors import NotFoundError
 from crewflow_assets.spec import ModelSpec
+from crewflow_assets.sync_health.model_spec import SYNC_HEALTH
 
-MODEL_SPECS: tuple[ModelSpec, ...] = (COST_CODE_MAPPING,)
+MODEL_SPECS: tuple[ModelSpec, ...] = (COST_CODE_MAPPING, SYNC_HEALTH, CONFLICT_RESOLUTION)
 
 
 def spec_named(name: str) -> ModelSpec:

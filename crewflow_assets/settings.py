@@ -35,6 +35,9 @@ class Settings(BaseSettings):
         0.05,
         description="Share of automatic decisions that go blind to a person instead.",
     )
+    alerts_per_day: Annotated[int, Field(ge=0, le=10_000)] = Field(
+        10, description="Alerts that people of one company are told within 24 hours; more wait for the next day."
+    )
     gateway_port: Annotated[int, Field(ge=1, le=65535)] = Field(3100, description="Port of the HTTP gateway.")
     dagster_port: Annotated[int, Field(ge=1, le=65535)] = Field(3000, description="Port of the Dagster UI.")
     mlflow_port: Annotated[int, Field(ge=1, le=65535)] = Field(5000, description="Port of the MLflow UI.")

@@ -2,16 +2,22 @@
 
 import dagster as dg
 
+from pipelines.integrations import daily_scores, scores_job, unscored, watch, watch_job, watch_schedule
 from pipelines.lake import lake_assets, lake_jobs, new_events
 from pipelines.resources import json_io
 from pipelines.training import assets_and_checks, training_jobs, training_schedules, training_sensors
 
 defs = dg.Definitions(
-    assets=[*lake_assets, *(asset for assets, _ in assets_and_checks.values() for asset in assets)],
+    assets=[
+        *lake_assets,
+        *(asset for assets, _ in assets_and_checks.values() for asset in assets),
+        watch,
+        daily_scores,
+    ],
     asset_checks=[check for _, checks in assets_and_checks.values() for check in checks],
-    jobs=[*lake_jobs.values(), *training_jobs.values()],
-    schedules=training_schedules,
-    sensors=[new_events, *training_sensors],
+    jobs=[*lake_jobs.values(), *training_jobs.values(), watch_job, scores_job],
+    schedules=[*training_schedules, watch_schedule],
+    sensors=[new_events, *training_sensors, unscored],
     resources={"json_io": json_io},
     executor=dg.in_process_executor,  # steps share the process: starting one for each took longer than the steps
 )

@@ -78,7 +78,7 @@ def _operation(method: str, path: str, operation: dict[str, Any], schemas: dict[
         parts.append(f"<h4>Body</h4>{_fields(body['schema'], schemas)}")
         key = any(p["name"] == "Idempotency-Key" for p in operation.get("parameters", ()))
         parts.append(
-            f'<form data-path="{escape(path)}"{" data-idempotent" if key else ""}>'
+            f'<form data-path="{escape(path)}"{" data-idempotent" if key else ""}>{_path_inputs(operation)}'
             f'<textarea spellcheck="false" rows="{min(24, example.count(chr(10)) + 1)}" aria-label="Example body">'
             f"{escape(example)}</textarea><button>Send</button><pre hidden></pre></form>"
         )
@@ -96,6 +96,19 @@ def _operation(method: str, path: str, operation: dict[str, Any], schemas: dict[
     if problems:
         parts.append(f"<h4>Problems</h4><ul class=problems>{''.join(problems)}</ul>")
     return "".join(parts) + "</section>"
+
+
+def _path_inputs(operation: dict[str, Any]) -> str:
+    """Draw an input for each part of the path that the sender chooses."""
+    return "".join(
+        f'<label>{escape(p["name"])} <input name="{escape(p["name"])}" value="{escape(_first_example(p))}"></label> '
+        for p in operation.get("parameters", ())
+        if p["in"] == "path"
+    )
+
+
+def _first_example(parameter: dict[str, Any]) -> str:
+    return str(next(iter(parameter["schema"].get("examples", ())), ""))
 
 
 def _fields(schema: dict[str, Any], schemas: dict[str, Any]) -> str:

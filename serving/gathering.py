@@ -1,15 +1,22 @@
 """Single requests of one company that wait for each other anyway are answered as one batch.
 
 Nothing is held back: a request that finds its company idle is answered at once and alone. What arrives meanwhile is
-answered together, which takes a model far less time than one by one.
+answered together, which takes a model far less time than one by one. A request that has nothing in common with
+others, as its ``gathers`` says, is answered by itself.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
 from typing import Protocol
 
+from sqlalchemy.exc import DataError
+
 from crewflow_assets.contract import PredictionRequest, PredictionResponse
+from crewflow_assets.errors import InvalidInputError
+from serving.problems import Problem
 
 AT_ONCE = 2
 """Batches of one company at a time: while one is encoded, the other is ranked."""
@@ -23,17 +30,31 @@ class InThread(Protocol):
         """Run the work in a thread."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    request: PredictionRequest
+    arrived: float
+    future: asyncio.Future[PredictionResponse]
+
+
 class _Queue:
     def __init__(self) -> None:
-        self.waiting: deque[tuple[PredictionRequest, asyncio.Future[PredictionResponse]]] = deque()
+        self.waiting: deque[_Waiting] = deque()
         self.running = 0
 
 
 class Gathering:
-    """Answers single requests of one model, those of one company and version together."""
+    """Answers single requests of one model, those of one company and version together.
+
+    Args:
+        answer: Answers requests, all or none, given when each arrived in seconds of ``time.perf_counter``.
+        in_thread: How it is called.
+    """
 
     def __init__(
-        self, answer: Callable[[Sequence[PredictionRequest]], list[PredictionResponse]], in_thread: InThread
+        self,
+        answer: Callable[[Sequence[PredictionRequest], Sequence[float]], list[PredictionResponse]],
+        in_thread: InThread,
     ) -> None:
         self._answer = answer
         self._in_thread = in_thread
@@ -44,12 +65,16 @@ class Gathering:
         """Answer a request, whose company is known to be the caller's.
 
         Raises:
-            Exception: what answering this request alone raises.
+            Exception: what answering this request alone raises, or what no request of its batch is to blame for.
         """
+        arrived = perf_counter()
+        if not request.gathers:
+            [found] = await self._in_thread(lambda: self._answer([request], [arrived]))
+            return found
         key = (request.company_id, request.version)
         queue = self._queues.setdefault(key, _Queue())
         future: asyncio.Future[PredictionResponse] = asyncio.get_running_loop().create_future()
-        queue.waiting.append((request, future))
+        queue.waiting.append(_Waiting(request, arrived, future))
         if queue.running < AT_ONCE:
             queue.running += 1
             task = asyncio.create_task(self._work(key, queue))
@@ -68,17 +93,24 @@ class Gathering:
             if not queue.running and not queue.waiting:
                 self._queues.pop(key, None)
 
-    async def _settle(self, taken: list[tuple[PredictionRequest, asyncio.Future[PredictionResponse]]]) -> None:
-        requests = [request for request, _ in taken]
+    async def _settle(self, taken: list[_Waiting]) -> None:
+        requests, arrived = [one.request for one in taken], [one.arrived for one in taken]
         try:
-            found = await self._in_thread(lambda: self._answer(requests))
+            found = await self._in_thread(lambda: self._answer(requests, arrived))
         except Exception as error:  # noqa: BLE001  # goes to whoever asked
-            if len(taken) > 1:  # one of them is at fault: each gets its own answer
+            if len(taken) > 1 and _is_bad_input(error):  # one of them is at fault: each gets its own answer
                 for one in taken:
                     await self._settle([one])
-            elif not taken[0][1].done():
-                taken[0][1].set_exception(error)
+                return
+            for one in taken:
+                if not one.future.done():
+                    one.future.set_exception(error)
             return
-        for (_, future), response in zip(taken, found, strict=True):
-            if not future.done():  # its client may have gone
-                future.set_result(response)
+        for one, response in zip(taken, found, strict=True):
+            if not one.future.done():  # its client may have gone
+                one.future.set_result(response)
+
+
+def _is_bad_input(error: Exception) -> bool:
+    """Whether an error is answered as 400: asking again without the bad request helps, else it would not."""
+    return isinstance(error, InvalidInputError | DataError) or (isinstance(error, Problem) and error.status == 400)

@@ -5,7 +5,7 @@ from prometheus_client import Counter, Histogram
 PREDICTIONS = Counter("crewflow_predictions", "Predictions answered.", ["model", "model_version", "variant"])
 PREDICTION_SECONDS = Histogram(
     "crewflow_prediction_seconds",
-    "Time the model took for a request, single or batch.",
+    "Time from a request's arrival, single or batch, to the model's answer.",
     ["model"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60),
 )

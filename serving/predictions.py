@@ -2,15 +2,15 @@
 
 import logging
 import secrets
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cached_property
+from time import perf_counter
 
 from crewflow_assets import clock
 from crewflow_assets.contract import PredictionRequest, PredictionResponse
 from crewflow_assets.errors import FieldProblem, InvalidInputError, NotFoundError
-from crewflow_assets.spec import ModelCode, ModelSpec
+from crewflow_assets.spec import Answer, ModelCode, ModelSpec
 from serving import metrics
 from serving.caller import companies_of
 from serving.prediction_log import PredictionLog, Served
@@ -43,70 +43,87 @@ class Predictions:
             except Exception as error:  # a request will meet and answer the same error
                 logger.warning("%s %s does not answer its example", self.spec.name, asked_as, exc_info=error)
 
-    def singly(self, requests: Sequence[PredictionRequest]) -> list[PredictionResponse]:
+    def singly(
+        self, requests: Sequence[PredictionRequest], arrived: Sequence[float] | None = None
+    ) -> list[PredictionResponse]:
         """Answer ``scoped`` requests that were made one by one, all or none.
+
+        Args:
+            requests: The requests.
+            arrived: When each arrived, in seconds of ``time.perf_counter``; without, they came together and now.
 
         Raises:
             Problem: 400 for what the company's data cannot answer.
             CrewflowError: no such version, or no model.
         """
-        return self._answer(requests, [()] * len(requests))
+        return self._answer(requests, [()] * len(requests), [perf_counter()] if arrived is None else arrived)
 
-    def batch(self, requests: Sequence[PredictionRequest]) -> list[PredictionResponse]:
+    def batch(self, requests: Sequence[PredictionRequest], arrived: float | None = None) -> list[PredictionResponse]:
         """Answer requests in order, all or none.
 
+        Args:
+            requests: The requests.
+            arrived: When they arrived, in seconds of ``time.perf_counter``; without, now.
+
         Raises:
-            Problem: as ``one``, with each bad input's index.
+            Problem: as ``singly``, with each bad input's index.
             CrewflowError: no such version, or no model.
         """
+        began = perf_counter() if arrived is None else arrived
         locs: list[Loc] = [("inputs", index) for index in range(len(requests))]
-        return self._answer(scoped(requests, locs), locs)
+        return self._answer(scoped(requests, locs), locs, [began])
 
-    def _answer(self, scoped: Sequence[PredictionRequest], locs: Sequence[Loc]) -> list[PredictionResponse]:
+    def _answer(
+        self, scoped: Sequence[PredictionRequest], locs: Sequence[Loc], arrived: Sequence[float]
+    ) -> list[PredictionResponse]:
+        """Answer and log; ``arrived`` is when each came, or has one entry when all came in one call."""
         by_version: dict[str, list[int]] = defaultdict(list)
         for index, request in enumerate(scoped):
             by_version[request.version].append(index)
         models = {version: self._model(version, locs[places[0]]) for version, places in by_version.items()}
-        responses: dict[int, PredictionResponse] = {}
-        served: list[Served] = []
+        by_place: dict[int, Answer] = {}
         for version, places in by_version.items():
-            model = models[version]
-            variant = version if version in ALIASES else "pinned"
-            began = time.perf_counter()
             try:
-                answers = self._code.answer(model.predictor, [scoped[place] for place in places])
+                found = self._code.answer(models[version].predictor, [scoped[place] for place in places])
             except InvalidInputError as error:
                 raise _relocated(error, [locs[place] for place in places]) from error
-            seconds = time.perf_counter() - began
-            metrics.PREDICTION_SECONDS.labels(self.spec.name).observe(seconds)
-            metrics.PREDICTIONS.labels(self.spec.name, model.label, variant).inc(len(places))
-            created_at = clock.now()
-            for place, answer in zip(places, answers, strict=True):
-                prediction_id = f"p-{secrets.token_hex(12)}"
-                responses[place] = self.spec.response_type.model_validate(
-                    {
-                        **answer.fields,
-                        "prediction_id": prediction_id,
-                        "model_version": model.label,
-                        "variant": variant,
-                    }
+            by_place.update(zip(places, found, strict=True))
+            metrics.PREDICTIONS.labels(self.spec.name, models[version].label, _variant(version)).inc(len(places))
+        answers = [by_place[place] for place in range(len(scoped))]
+        responses = [
+            self.spec.response_type.model_validate(
+                {
+                    **answer.fields,
+                    "prediction_id": f"p-{secrets.token_hex(12)}",
+                    "model_version": models[request.version].label,
+                    "variant": _variant(request.version),
+                }
+            )
+            for request, answer in zip(scoped, answers, strict=True)
+        ]
+        ended, created_at = perf_counter(), clock.now()
+        seconds = [ended - at for at in arrived]
+        for one in seconds:
+            metrics.PREDICTION_SECONDS.labels(self.spec.name).observe(one)
+        took = seconds if len(seconds) == len(scoped) else seconds * len(scoped)
+        self._log.add(
+            [
+                Served(
+                    prediction_id=response.prediction_id,
+                    model=self.spec.name,
+                    model_version=response.model_version,
+                    variant=response.variant,
+                    request=request,
+                    output=answer.fields,
+                    withheld=answer.withheld,
+                    propensity=answer.propensity,
+                    latency_ms=1000 * one,
+                    created_at=created_at,
                 )
-                served.append(
-                    Served(
-                        prediction_id=prediction_id,
-                        model=self.spec.name,
-                        model_version=model.label,
-                        variant=variant,
-                        request=scoped[place],
-                        output=answer.fields,
-                        withheld=answer.withheld,
-                        propensity=answer.propensity,
-                        latency_ms=1000 * seconds / len(places),
-                        created_at=created_at,
-                    )
-                )
-        self._log.add(served)
-        return [responses[place] for place in range(len(scoped))]
+                for request, answer, response, one in zip(scoped, answers, responses, took, strict=True)
+            ]
+        )
+        return responses
 
     def _model(self, version: str, loc: Loc) -> LoadedModel:
         try:
@@ -128,6 +145,10 @@ def scoped(requests: Sequence[PredictionRequest], locs: Sequence[Loc]) -> list[P
         request if request.company_id == company else request.model_copy(update={"company_id": company})
         for request, company in zip(requests, companies, strict=True)
     ]
+
+
+def _variant(version: str) -> str:
+    return version if version in ALIASES else "pinned"
 
 
 def _relocated(error: InvalidInputError, locs: Sequence[Loc]) -> Problem:

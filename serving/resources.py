@@ -10,12 +10,18 @@ from starlette.responses import Response
 
 from crewflow_assets.errors import CrewflowError
 from serving.problems import Problem, invalid_fields, problem_of
-from serving.routes import events, mappings, models, pages
+from serving.routes import conflicts, events, integrations, mappings, models, pages
 from serving.runtime import Runtime
 
 AddRoutes = Callable[[FastAPI, Runtime], None]
 
-EVERY_SERVICE: tuple[AddRoutes, ...] = (models.add_routes, events.add_routes, pages.add_routes)
+EVERY_SERVICE: tuple[AddRoutes, ...] = (
+    models.add_routes,
+    events.add_routes,
+    integrations.add_routes,
+    conflicts.add_routes,
+    pages.add_routes,
+)
 OF_MODELS: Mapping[str, AddRoutes] = {"cost_code_mapping": mappings.add_routes}
 """Routes about a model's records, served wherever the model is."""
 

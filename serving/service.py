@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from time import perf_counter
 from typing import Any
 
 import bentoml
@@ -118,7 +119,8 @@ def _batch_api(spec: ModelSpec, runtime: Runtime) -> Any:
 
     async def predict_batch(self: Any, body: Any, /) -> Any:  # noqa: ARG001
         async def work() -> bytes:
-            return await runtime.in_thread(lambda: to_json(batch_answer(predictions.batch(body.requests))))
+            arrived = perf_counter()
+            return await runtime.in_thread(lambda: to_json(batch_answer(predictions.batch(body.requests, arrived))))
 
         return await _answered(work)
 

@@ -80,13 +80,14 @@ class _Group:
 
 
 def _source(request: MappingRequest, context: CompanyContext) -> Source:
+    stored = context.items.get((request.kind, request.crewflow_cost_code))
     return Source(
         kind=request.kind,
         code=request.crewflow_cost_code,
         name=request.cost_code_name,
-        description=request.cost_code_description,
-        group=request.cost_code_group or context.groups.get((request.kind, request.crewflow_cost_code)),
-        project_type=request.crewflow_project_type,
+        description=request.cost_code_description or (stored.description if stored else None),
+        group=request.cost_code_group or (stored.group if stored else None),
+        project_type=request.crewflow_project_type or (stored.project_type if stored else None),
         industry=request.company_industry,
     )
 
@@ -109,7 +110,7 @@ def _answer_one(
     predictor: MappingPredictor, request: MappingRequest, evidence: "Evidence", context: CompanyContext
 ) -> Answer:
     chart, features, source = evidence.chart, evidence.features, evidence.query.source
-    ranking = predictor.rank(features, int(evidence.known.sum()))
+    ranking = predictor.rank(features, int((evidence.known & evidence.history.usable(source.kind)).sum()))
     order, confidence = ranking.order, ranking.confidence
     method: Method = "memory" if features[ranking.order[0], COLUMN["memory"]] >= 1 else "model"
     decided = context.standing.get((source.kind, source.code))
@@ -202,7 +203,8 @@ class Evidence:
 def reason(evidence: Evidence, candidate: int) -> str:
     """Say why this account, from what moved its score above the average candidate's.
 
-    The company's own history is named where it at least doubled the odds, else what moved the score most.
+    The company's own history is named where it at least doubled the odds, else what moved the score most; other
+    companies only where they at least doubled them too.
     """
     query, chart = evidence.query, evidence.chart
     target = chart.targets[candidate]
@@ -215,7 +217,7 @@ def reason(evidence: Evidence, candidate: int) -> str:
         return said
     spoken = words(query.source.name)
     shared = sorted((query.words & set(words(target.context))) - FILLERS, key=spoken.index)
-    if by_others > max(by_words, by_type):
+    if by_others >= DOUBLED and by_others > max(by_words, by_type):
         return "Other companies book codes like this to such accounts"
     if shared and by_words >= by_type:
         return f"“{' '.join(shared)}” stands in the account's name"
@@ -239,7 +241,7 @@ def _history_reason(evidence: Evidence, candidate: int) -> str | None:
     group = query.source.group
     if group is not None and (in_group := int((there & (history.groups == group)).sum())):
         return f"Similar to {_codes(in_group)} under “{group}” you mapped to {code}"
-    if in_prefix := int((there & (history.prefixes == query.prefix)).sum()):
+    if query.prefix and (in_prefix := int((there & (history.prefixes == query.prefix)).sum())):
         return f"Similar to {_codes(in_prefix)} beginning with {query.prefix.upper()} you mapped to {code}"
     return f"You mapped {_codes(int(there.sum()))} to {code}"
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import select
 
-from crewflow_assets.cost_code_mapping.features import Chart, History, Target, prepare
+from crewflow_assets.cost_code_mapping.features import Chart, History, Source, Target, prepare
 from crewflow_assets.cost_code_mapping.table import source_of
 from crewflow_assets.errors import FieldProblem, InvalidInputError
 from crewflow_assets.settings import get_settings
@@ -35,8 +35,8 @@ class CompanyContext:
 
     chart: Chart | None
     standing: dict[tuple[str, str], Standing]
-    groups: dict[tuple[str, str], str | None]
-    """The heading of every known item, mapped or not."""
+    items: dict[tuple[str, str], Source]
+    """Every known item, mapped or not."""
     _history: History
     _places: dict[tuple[str, str], int]
     """The row of each mapped item in the history."""
@@ -111,7 +111,7 @@ def _context(_url: str, company_id: str, system: str, _revision: int) -> Company
         if (m.kind, m.source_code) in by_key
     }
     chart = chart_of(tuple(Target(*account) for account in accounts)) if accounts else None
-    queries = prepare([source_of(by_key[key], industry) for key in standing])
+    known = {key: source_of(item, industry) for key, item in by_key.items()}
+    queries = prepare([known[key] for key in standing])
     history = History.of(queries, [s.target_code for s in standing.values()], chart or Chart([]))
-    groups = {key: item.group_name for key, item in by_key.items()}
-    return CompanyContext(chart, standing, groups, history, {key: row for row, key in enumerate(standing)})
+    return CompanyContext(chart, standing, known, history, {key: row for row, key in enumerate(standing)})

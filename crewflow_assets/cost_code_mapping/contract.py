@@ -46,6 +46,11 @@ class MappingRequest(PredictionRequest):
     )
     top_k: Annotated[int, Field(ge=1, le=50)] = 5
 
+    @property
+    def gathers(self) -> bool:
+        """Only requests that are answered from the company's stored chart have their candidates in common."""
+        return super().gathers and self.target_accounts is None
+
 
 class Suggestion(Contract):
     """A candidate account with the calibrated probability that it is right, and why."""

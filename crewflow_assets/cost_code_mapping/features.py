@@ -5,6 +5,7 @@ stood before the decision, serving the history as it stands now.
 """
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -181,18 +182,28 @@ class Chart:
         return having
 
 
+_BALANCE_SHEET = re.compile(
+    "asset|liab|equity|bank|receivab|payab|credit|inventory|current|fixed|loan|prepay|cash|capital|stock"
+)
+
+
 def account_kind(account_type: str | None) -> str | None:
-    """Sort an accounting system's account types into direct_cost, expense, income, balance_sheet; None if unnamed."""
-    if not account_type:
-        return None
-    found = set(words(account_type))
-    if {"cost"} & found or {"direct"} & found or "cogs" in found or "cog" in found:
-        return "direct_cost"
-    if found & {"expense", "overhead"}:
+    """Sort an account type into direct_cost, expense, income or balance_sheet; None if it says none of these.
+
+    Types come as people read them ("Cost of Goods Sold") or as the systems' interfaces write them
+    ("CostOfGoodsSold", "DIRECTCOSTS", "DEPRECIATN").
+    """
+    spelt = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", account_type or "")
+    found, run_together = set(words(spelt)), spelt.replace(" ", "").casefold()
+    if found & {"indirect", "overhead"}:
         return "expense"
-    if found & {"income", "revenue", "sale"}:
+    if found & {"cost", "direct", "cog"} or run_together.startswith("directcost"):
+        return "direct_cost"
+    if "expense" in run_together or run_together.startswith("depreciat"):
+        return "expense"
+    if found & {"income", "revenue", "sale"} or run_together.endswith("income"):
         return "income"
-    return "balance_sheet"
+    return "balance_sheet" if _BALANCE_SHEET.search(run_together) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +246,11 @@ class History:
             prefixes=self.prefixes[rows],
             cost_types=self.cost_types[rows],
         )
+
+    def usable(self, kind: str) -> NDArray[np.bool_]:
+        """Say which items tell something of an item of a kind: those of the kind whose account is in the chart."""
+        told: NDArray[np.bool_] = (self.positions >= 0) & (self.kinds == kind)
+        return told
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -299,7 +315,7 @@ def _history_features(
     cost_types = _column([query.cost_type for query in queries])
     memories = _column([query.memory for query in queries])
     embeddings = np.stack([query.embedding for query in queries])
-    usable = known & (history.positions >= 0) & (history.kinds == _column([q.source.kind for q in queries]))
+    usable = known & np.stack([history.usable(query.source.kind) for query in queries])
     cells = (np.arange(len(queries))[:, None] * len(chart) + history.positions)[usable]
 
     def tally(weights: NDArray[Any]) -> NDArray[np.floating]:
@@ -313,7 +329,8 @@ def _history_features(
 
     cosine = np.clip(embeddings @ history.embeddings.T, 0, 1)
     same_group = (history.groups == groups) & (groups != None)  # noqa: E711 - elementwise
-    same_prefix = history.prefixes == _column([query.prefix for query in queries])
+    prefixes = _column([query.prefix for query in queries])
+    same_prefix = (history.prefixes == prefixes) & (prefixes != "")
     same_type = (history.cost_types == cost_types) & (cost_types != None)  # noqa: E711 - elementwise
     in_all, in_group, in_prefix = tally(usable), tally(same_group), tally(same_prefix)
     remembered = tally((history.memories == memories) & (memories != ""))

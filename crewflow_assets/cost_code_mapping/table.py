@@ -187,7 +187,7 @@ def _replay(company: CompanyRecords, accounts: list[Account], decisions: list[Pa
                     at=at,
                     stood=decision.target_code == final[decision.item],
                     share=kept,
-                    n_history=len(rows),
+                    n_history=int(history.usable(queries[index].source.kind).sum()),
                     candidates=candidates,
                     label=label,
                     features=candidate_features(queries[index], chart, history),

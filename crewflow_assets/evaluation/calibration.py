@@ -55,8 +55,10 @@ class Threshold:
     low: float
 
 
-def automatic_threshold(confidence: Floats, right: Floats, clusters: NDArray[np.object_]) -> Threshold:
-    """Return the lowest threshold whose decisions are at least 95 % right with a lower 95 % bound of at least 93 %.
+def automatic_threshold(
+    confidence: Floats, right: Floats, clusters: NDArray[np.object_], *, lowest_bound: float = LOWEST_BOUND
+) -> Threshold:
+    """Return the lowest threshold whose decisions are at least 95 % right with a lower 95 % bound that high.
 
     The bound is clustered. Candidates are the confidences themselves, thinned to 200.
     """
@@ -71,6 +73,6 @@ def automatic_threshold(confidence: Floats, right: Floats, clusters: NDArray[np.
         if right[chosen].mean() < TARGET_RIGHT:
             continue
         interval = cluster_mean(right[chosen], clusters[chosen])
-        if interval.low >= LOWEST_BOUND:
+        if interval.low >= lowest_bound:
             best = Threshold(float(limit), float(chosen.mean()), interval.value, interval.low)
     return best

@@ -1,5 +1,6 @@
 """Intervals: bootstrap over clusters, because rows of one company, integration or record are not independent."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,4 +40,36 @@ def cluster_mean(scores: NDArray[np.floating], clusters: NDArray[np.object_], *,
     means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
+    return Interval(value, float(low), float(high))
+
+
+def cluster_bootstrap(
+    statistic: Callable[[NDArray[np.int64]], float],
+    clusters: NDArray[np.object_],
+    *,
+    draws: int = 200,
+    seed: int = 0,
+) -> Interval:
+    """Return any statistic of rows, given by their places, with its percentile interval by clusters.
+
+    Draws for which the statistic is NaN are left out. For means, ``cluster_mean`` is exact and quicker.
+
+    Raises:
+        ValueError: no rows.
+    """
+    if len(clusters) == 0:
+        raise ValueError("no rows to draw from")
+    _, index = np.unique(clusters.astype(str), return_inverse=True)
+    order = np.argsort(index, kind="stable")
+    rows = np.split(order, np.cumsum(np.bincount(index))[:-1])
+    value = statistic(np.arange(len(clusters)))
+    if len(rows) < 2:
+        return Interval(value, float("nan"), float("nan"))
+    random = np.random.default_rng(seed)
+    found = [
+        statistic(np.concatenate([rows[i] for i in random.integers(0, len(rows), size=len(rows))]))
+        for _ in range(draws)
+    ]
+    tail = (1 - LEVEL) / 2
+    low, high = np.nanquantile(found, [tail, 1 - tail])
     return Interval(value, float(low), float(high))

@@ -33,10 +33,12 @@ def _png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def reliability_plot(confidence: Floats, right: Floats, *, title: str) -> bytes:
+def reliability_plot(
+    confidence: Floats, right: Floats, *, title: str, xlabel: str = "confidence", ylabel: str = "share right"
+) -> bytes:
     """Plot share right against confidence in ten equally filled bins, marker area by count."""
     said, was, count = reliability(confidence, right)
-    figure, axes = _axes(title, "confidence", "share right")
+    figure, axes = _axes(title, xlabel, ylabel)
     axes.plot([0, 1], [0, 1], color=BASELINE, linestyle="--", linewidth=1, label="means what it says")
     error = 1.96 * np.sqrt(np.maximum(was * (1 - was), 1e-4) / count)
     axes.errorbar(said, was, yerr=error, color=OURS, fmt="o-", capsize=2, label="champion candidate")
@@ -64,6 +66,28 @@ def precision_coverage_plot(
     if chosen is not None:
         axes.plot(*chosen, "o", color=OURS, markersize=8, label="threshold in force")
     axes.set_xlim(0, 1)
+    axes.legend(frameon=False, fontsize=8)
+    return _png(figure)
+
+
+def precision_recall_plot(curves: dict[str, tuple[Floats, Floats]], *, title: str) -> bytes:
+    """Plot precision against recall for named (probability, happened) pairs; the first is ours."""
+    figure, axes = _axes(title, "recall (share of failures told of)", "precision (share of alarms right)")
+    for place, (name, (probability, happened)) in enumerate(curves.items()):
+        order = np.argsort(-probability, kind="stable")
+        ends = np.r_[np.flatnonzero(np.diff(probability[order])), len(order) - 1]  # ties are told of together
+        hits = np.cumsum(happened[order])[ends]
+        color = OURS if place == 0 else None
+        axes.plot(
+            hits / max(float(happened.sum()), 1),
+            hits / (ends + 1),
+            label=name,
+            color=color,
+            linewidth=2 if place == 0 else 1.2,
+            marker="o" if len(ends) < 4 else None,
+        )
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.02)
     axes.legend(frameon=False, fontsize=8)
     return _png(figure)
 

@@ -1,6 +1,6 @@
 """The kinds of events that come in, and what each carries."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, Field, model_validator
@@ -68,13 +68,14 @@ class ApiStatus(Contract):
 
 
 class RecordVersion(Contract):
-    """A version of a record on one side of an integration."""
+    """A version of a record on one side; ``command_id`` names the command that made it, if one of ours did."""
 
     record_type: Identifier
     record_id: Identifier
     side: Side
     version: Identifier
     changed_by: Name | None = None
+    command_id: Identifier | None = None
     values: dict[str, Any]
 
 
@@ -91,14 +92,43 @@ class RetryOutcome(Contract):
     propensity: Probability | None = None
 
 
-class ConflictDecision(Contract):
-    """What a person decided about two values that contradict each other."""
+class ConflictRecorded(Contract):
+    """The two sides hold different values of a record; ``values`` has one for ``crewflow`` and ``external`` each."""
 
     conflict_id: Identifier
     conflict_type: Identifier
+    values: dict[Side, float | str | None]
+    worker_id: Identifier
+    project_id: Identifier
+    timecard_date: date
+    crewflow_updated_at: AwareDatetime | None = None
+    external_updated_at: AwareDatetime | None = None
+    crewflow_updated_by: Name | None = None
+    external_updated_by: Name | None = None
+    last_sync_timestamp: AwareDatetime
+    system: System | None = None
+    record_type: Identifier = "timecard"
+    record_id: Identifier | None = None
+    crewflow_version: Identifier | None = None
+    external_version: Identifier | None = None
+
+
+class ConflictDecision(Contract):
+    """What was decided about two values that contradict each other, or that a decision was taken back (``undo``)."""
+
+    conflict_id: Identifier
+    conflict_type: Identifier
+    action: Literal["resolve", "undo"] = "resolve"
     resolution: Literal["use_crewflow", "use_external", "manual"]
+    value: float | None = None
+    text_value: Name | None = None
+    method: Literal["person", "rule", "model"] = "person"
     decided_by: Name
+    confidence: Probability | None = None
+    model_version: Identifier | None = None
+    prediction_id: Identifier | None = None
     blind: bool = False
+    propensity: Probability | None = None
 
 
 class PredictionOutcome(Contract):
@@ -115,6 +145,7 @@ PAYLOADS: dict[str, type[Contract]] = {
     "api_status": ApiStatus,
     "record_version": RecordVersion,
     "retry_outcome": RetryOutcome,
+    "conflict": ConflictRecorded,
     "conflict_decision": ConflictDecision,
     "prediction_outcome": PredictionOutcome,
 }
@@ -125,6 +156,7 @@ EventKind = Literal[
     "api_status",
     "record_version",
     "retry_outcome",
+    "conflict",
     "conflict_decision",
     "prediction_outcome",
 ]

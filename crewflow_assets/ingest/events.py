@@ -82,9 +82,9 @@ def record_events(
     by_kind: dict[str, list[RecordedEvent]] = defaultdict(list)
     for recorded in fresh:
         by_kind[recorded.event.kind].append(recorded)
-    for kind, members in by_kind.items():
-        if kind in handlers:
-            handlers[kind](session, members)
+    for kind, handler in handlers.items():  # in their order: a conflict before the decision on it
+        if kind in by_kind:
+            handler(session, by_kind[kind])
     return EventCounts(recorded=len(fresh), repeated=len(events) - len(fresh))
 
 

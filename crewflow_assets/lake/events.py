@@ -24,6 +24,7 @@ from crewflow_assets.store.tables import Event
 if TYPE_CHECKING:  # the code location loads without them
     import ibis
     import pyarrow as pa
+    from ibis.backends import BaseBackend
 
 ROWS_PER_FETCH = 50_000
 COMMIT_MARGIN = timedelta(minutes=10)
@@ -150,8 +151,13 @@ def _row(event: Event) -> dict[str, Any]:
     }
 
 
-def read_events(kind: str, *, before: datetime) -> "ibis.Table":
+def read_events(kind: str, *, before: datetime, connection: "BaseBackend | None" = None) -> "ibis.Table":
     """Return all events of a kind that happened before a moment, as an Ibis table on DuckDB.
+
+    Args:
+        kind: The kind.
+        before: The moment.
+        connection: Where tables that are to be joined live; by default a connection of its own.
 
     Raises:
         NotReadyError: the lake holds no event of that kind.
@@ -163,7 +169,7 @@ def read_events(kind: str, *, before: datetime) -> "ibis.Table":
         raise NotReadyError(
             f"the lake holds no {kind} events; import data or run `crewflow demo`, then materialise lake/{kind}"
         )
-    connection = ibis.duckdb.connect()
+    connection = connection or ibis.duckdb.connect()
     files = str(folder / "day=*" / "events.parquet")
     table = connection.read_parquet(files, union_by_name=True)  # days written before a field was added lack it
     return table.filter(table.occurred_at < ibis.timestamp(before.astimezone(UTC).isoformat()))

@@ -13,17 +13,18 @@ import hashlib
 import json
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import exists, func, insert, select
 from sqlalchemy.orm import Session, aliased
 
 from crewflow_assets import clock
 from crewflow_assets.errors import ConflictError, NotFoundError, NotReadyError
-from crewflow_assets.store.database import reading, transaction
+from crewflow_assets.store.database import batched, reading, transaction
 from crewflow_assets.store.tables import Company, OutboxCommand
 
 LEASE = timedelta(minutes=2)
@@ -77,38 +78,89 @@ def enqueue(
         NotFoundError: There is no such company.
         ValueError: The key has characters other than letters, digits, "_", ":" and "-", or over 200 of them.
     """
-    if _KEY.fullmatch(idempotency_key) is None:
-        raise ValueError(f"the idempotency key {idempotency_key!r} must match {_KEY.pattern}; use command_key()")
-    locked = select(Company.id).where(Company.id == company_id).with_for_update(key_share=True)
-    if session.scalar(locked) is None:
-        raise NotFoundError(f"there is no company {company_id!r}; import it first, or check its id")
-    content = json.loads(json.dumps(payload, allow_nan=False))
-    present = session.scalar(select(OutboxCommand).where(OutboxCommand.idempotency_key == idempotency_key))
-    if present is not None:
-        stored = (present.company_id, present.record_key, present.command, present.payload)
-        if stored != (company_id, record_key, command, content):
-            raise ConflictError(
-                f"the idempotency key {idempotency_key!r} belongs to the command {present.command!r} for "
-                f"{present.record_key!r} of {present.company_id!r}; another effect needs another key"
-            )
-        return present
-    moment = clock.now()
-    row = OutboxCommand(
-        idempotency_key=idempotency_key,
+    new = NewCommand(
         company_id=company_id,
         record_key=record_key,
         command=command,
-        payload=content,
-        state=CommandState.PENDING.value,
-        attempts=0,
-        next_attempt_at=moment,
-        last_error=None,
-        created_at=moment,
-        finished_at=None,
+        payload=payload,
+        idempotency_key=idempotency_key,
     )
-    session.add(row)
-    session.flush()
-    return row
+    enqueue_many(session, [new])
+    return session.scalars(select(OutboxCommand).where(OutboxCommand.idempotency_key == idempotency_key)).one()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewCommand:
+    """A command to put into the outbox; the fields are the arguments of ``enqueue``."""
+
+    company_id: str
+    record_key: str
+    command: str
+    payload: Mapping[str, Any]
+    idempotency_key: str
+
+
+def enqueue_many(session: Session, commands: Sequence[NewCommand]) -> None:
+    """Put many commands into the outbox at once, in their order; raises what ``enqueue`` does."""
+    for new in commands:
+        if _KEY.fullmatch(new.idempotency_key) is None:
+            raise ValueError(
+                f"the idempotency key {new.idempotency_key!r} must match {_KEY.pattern}; use command_key()"
+            )
+    _lock_companies(session, {new.company_id for new in commands})
+    known = _present(session, {new.idempotency_key for new in commands})
+    moment = clock.now()
+    rows: list[dict[str, Any]] = []
+    for new in commands:
+        content = json.loads(json.dumps(new.payload, allow_nan=False))
+        effect = (new.company_id, new.record_key, new.command, content)
+        if new.idempotency_key not in known:
+            known[new.idempotency_key] = effect
+            rows.append(
+                {
+                    "idempotency_key": new.idempotency_key,
+                    "company_id": new.company_id,
+                    "record_key": new.record_key,
+                    "command": new.command,
+                    "payload": content,
+                    "state": CommandState.PENDING.value,
+                    "attempts": 0,
+                    "next_attempt_at": moment,
+                    "created_at": moment,
+                }
+            )
+        elif known[new.idempotency_key] != effect:
+            company_id, record_key, command, _ = known[new.idempotency_key]
+            raise ConflictError(
+                f"the idempotency key {new.idempotency_key!r} belongs to the command {command!r} for {record_key!r} "
+                f"of {company_id!r}; another effect needs another key"
+            )
+    if rows:
+        session.execute(insert(OutboxCommand), rows)
+
+
+def _lock_companies(session: Session, named: set[str]) -> None:
+    for part in batched(sorted(named)):
+        locked = select(Company.id).where(Company.id.in_(part)).order_by(Company.id).with_for_update(key_share=True)
+        known = set(session.scalars(locked))
+        for company_id in part:
+            if company_id not in known:
+                raise NotFoundError(f"there is no company {company_id!r}; import it first, or check its id")
+
+
+Effect = tuple[str, str, str, dict[str, Any]]
+"""Company, record, command and content: what an idempotency key names."""
+
+
+def _present(session: Session, keys: set[str]) -> dict[str, Effect]:
+    columns = (OutboxCommand.company_id, OutboxCommand.record_key, OutboxCommand.command, OutboxCommand.payload)
+    return {
+        key: (company_id, record_key, command, content)
+        for part in batched(sorted(keys))
+        for key, company_id, record_key, command, content in session.execute(
+            select(OutboxCommand.idempotency_key, *columns).where(OutboxCommand.idempotency_key.in_(part))
+        )
+    }
 
 
 def claim(due_by: datetime) -> OutboxCommand | None:

@@ -1,10 +1,10 @@
 """Connections to the operational database, SQLite in WAL mode or PostgreSQL, and transactions on them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.orm import Session
@@ -12,6 +12,10 @@ from sqlalchemy.orm import Session
 from crewflow_assets.settings import get_settings
 
 READ_ONLY = "crewflow_read_only"
+VALUES_PER_QUERY = 10_000
+"""Databases bound the parameters of a statement: SQLite to 32,766, PostgreSQL to 65,535."""
+
+T = TypeVar("T")
 
 
 def _use_sqlite_transactions(engine: Engine) -> None:
@@ -70,3 +74,9 @@ def reading() -> Iterator[Session]:
         Session(connection) as session,
     ):
         yield session
+
+
+def batched(values: Sequence[T], size: int = VALUES_PER_QUERY) -> Iterator[Sequence[T]]:
+    """Yield the values in parts that fit into the IN clause of one statement."""
+    for start in range(0, len(values), size):
+        yield values[start : start + size]

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import count
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -14,9 +16,18 @@ from crewflow_assets.ingest.rows import AccountRow, CostCodeRow, ProjectRow
 from crewflow_assets.store.database import reading, transaction
 from crewflow_assets.store.tables import Company as StoredCompany
 from crewflow_assets.twin.records import Company
+from crewflow_assets.twin.sync.filling import beginning, write_syncs
+from crewflow_assets.twin.sync.fleet import Customer
+from crewflow_assets.twin.timecards.crews import Employer
+from crewflow_assets.twin.timecards.filling import write_timecards
 from crewflow_assets.twin.world import build_world
 
 COMPANIES = {"demo": 48, "full": 400}
+SYNC_DAYS = {"demo": 60, "full": 365}
+"""How far back the sync history goes; the decisions on mappings go back further."""
+CARD_DAYS = {"demo": 90, "full": 180}
+MOST_WORKERS = {"demo": 16, "full": 25}
+"""How far back timecards go, and of how many workers of a company at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +38,8 @@ class Filled:
     accounts: int
     items: int
     decisions: int
+    syncs: int
+    conflicts: int
 
 
 def is_empty() -> bool:
@@ -42,23 +55,50 @@ def fill(
     handlers: Mapping[str, EventHandler],
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Filled:
-    """Write the world whose history ends now, one company a transaction.
+    """Write the world whose history ends now: its companies, one a transaction, then their syncs and timecards.
 
     Args:
-        scale: ``demo`` or ``full``: how many companies.
+        scale: ``demo`` or ``full``: how many companies, and how many days of syncs and timecards.
         seed: The world's seed.
         handlers: What acts on the events, by kind.
-        progress: Told how many companies of how many are written.
+        progress: Told how many steps of how many are done; a step is a company, a day of syncs, or the
+            timecards of a company.
     """
-    total = COMPANIES[scale]
+    end, total = clock.now(), COMPANIES[scale]
+    begin = beginning(end, SYNC_DAYS[scale])
+    steps = 2 * total + SYNC_DAYS[scale] + 1
     counts = [0, 0, 0]
-    for done, company in enumerate(build_world(seed=seed, companies=total, end=clock.now()), start=1):
+    customers: list[Customer] = []
+    employers: list[Employer] = []
+    for done, company in enumerate(build_world(seed=seed, companies=total, end=end), start=1):
         with transaction() as session:
             write_company(session, company, handlers)
         for place, part in enumerate((company.chart, (*company.cost_codes, *company.projects), company.decisions)):
             counts[place] += len(part)
-        progress(done, total)
-    return Filled(total, *counts)
+        customers.append(customer_of(company, begin))
+        employers.append(employer_of(company, end, scale))
+        progress(done, steps)
+    later = count(total + 1)
+
+    def step() -> None:
+        progress(next(later), steps)
+
+    syncs = write_syncs(customers, seed=seed, begin=begin, end=end, handlers=handlers, progress=step)
+    conflicts = write_timecards(employers, seed=seed, end=end, handlers=handlers, progress=step)
+    accounts, items, decisions = counts
+    return Filled(total, accounts, items, decisions, syncs, conflicts)
+
+
+def employer_of(company: Company, end: datetime, scale: str) -> Employer:
+    """Return who fills in timecards in a company: some of its people, from the day after its onboarding."""
+    since = max(company.onboarded_at.date() + timedelta(days=1), end.date() - timedelta(days=CARD_DAYS[scale]))
+    return Employer(company.id, company.system, min(MOST_WORKERS[scale], company.size // 2), since)
+
+
+def customer_of(company: Company, begin: datetime) -> Customer:
+    """Return a company's one integration, which syncs from the day after its onboarding."""
+    since = max(0, (company.onboarded_at - begin).days + 1)
+    return Customer(f"i-{company.id.removeprefix('c-')}", company.id, company.system, company.size, since)
 
 
 def write_company(session: Session, company: Company, handlers: Mapping[str, EventHandler]) -> None:

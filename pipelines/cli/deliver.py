@@ -62,9 +62,7 @@ def _stop_on_signals() -> Iterator[_Stop]:
 
 def _refusal_handlers() -> Mapping[str, RefusalHandler]:
     # Loaded only when something is sent: the models' code is not needed to say that nothing is configured.
-    handlers: Mapping[str, RefusalHandler] = import_module(
-        "crewflow_assets.cost_code_mapping.actions"
-    ).REFUSAL_HANDLERS
+    handlers: Mapping[str, RefusalHandler] = import_module("crewflow_assets.handlers").REFUSAL_HANDLERS
     return handlers
 
 

@@ -60,7 +60,7 @@ def demo() -> None:
 def _fill(console: "Console") -> None:
     from rich.progress import Progress
 
-    from crewflow_assets.cost_code_mapping.actions import EVENT_HANDLERS
+    from crewflow_assets.handlers import EVENT_HANDLERS
     from crewflow_assets.settings import get_settings
     from crewflow_assets.twin.fill import fill, is_empty
 
@@ -77,7 +77,7 @@ def _fill(console: "Console") -> None:
         filled = fill(scale=settings.scale, seed=settings.seed, handlers=EVENT_HANDLERS, progress=show)
     console.print(
         f"{filled.companies} companies: {filled.accounts} accounts, {filled.items} cost codes and projects, "
-        f"{filled.decisions} decisions of people"
+        f"{filled.decisions} decisions of people, {filled.syncs} syncs, {filled.conflicts} conflicts"
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pipelines.cli import db, deliver, demo, importing, key, suggest, up
+from pipelines.cli import db, deliver, demo, drill, importing, integration, key, suggest, up
 
 # Nothing here reports to anyone; the libraries read these before they are imported.
 for name, value in {
@@ -76,6 +76,8 @@ app.add_typer(db.app, name="db")
 app.command("import")(importing.import_command)
 app.command("suggest")(suggest.suggest)
 app.command("deliver")(deliver.deliver)
+app.add_typer(integration.app, name="integration")
+app.command("drill")(drill.drill)
 app.add_typer(key.app, name="key")
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ from fastapi import FastAPI
 from pydantic import Field
 
 from crewflow_assets.contract import Contract, Identifier
-from crewflow_assets.cost_code_mapping.actions import EVENT_HANDLERS
 from crewflow_assets.errors import FieldProblem
+from crewflow_assets.handlers import EVENT_HANDLERS
 from crewflow_assets.ingest.event_kinds import EventIn
 from crewflow_assets.ingest.events import record_events
 from crewflow_assets.store.database import transaction
@@ -16,7 +16,6 @@ from serving.problems import Problem
 from serving.runtime import Runtime
 
 MOST_EVENTS = 1000
-HANDLERS = dict(EVENT_HANDLERS)
 
 EXAMPLE = {
     "event_id": "qbo-sync-2026-03-02-0001",
@@ -69,5 +68,5 @@ def add_routes(app: FastAPI, runtime: Runtime) -> None:  # noqa: ARG001  # all a
             for event, company in zip(body.events, companies, strict=True)
         ]
         with transaction() as session:
-            counts = record_events(session, events, handlers=HANDLERS)
+            counts = record_events(session, events, handlers=EVENT_HANDLERS)
         return Recorded(recorded=counts.recorded, repeated=counts.repeated)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from fastapi import FastAPI, Header, Query, Response
+from fastapi import FastAPI, Query, Response
 from pydantic import AwareDatetime, Field, StrictBool, ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -13,25 +13,16 @@ from crewflow_assets.cost_code_mapping import actions
 from crewflow_assets.cost_code_mapping.contract import Kind, MappingRequest, Method, Suggestion
 from crewflow_assets.cost_code_mapping.queue import review_queue
 from crewflow_assets.errors import FieldProblem
-from crewflow_assets.store.database import reading, transaction
-from crewflow_assets.store.idempotency import KEY_LENGTH, answer_once
+from crewflow_assets.store.database import reading
 from crewflow_assets.store.tables import Account, Company, Prediction
 from serving.caller import company_of
+from serving.decisions import IdempotencyKey, decide_once
 from serving.problems import Problem
 from serving.runtime import Runtime
 
 MODEL = "cost_code_mapping"
 MOST_ITEMS = 200
 LOGGED_WITHIN_SECONDS = 2.0
-
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        description=f"Required: 1 to {KEY_LENGTH} printable characters that the sender gives this one decision.",
-        examples=["6c1f0a52-accept-ELEC-105"],
-    ),
-]
 
 
 class Decision(Contract):
@@ -215,20 +206,9 @@ def _once(
     response: Response,
     act: Callable[[Session], dict[str, Any]],
 ) -> MappingState:
-    """Act once for an idempotency key of the company, in one transaction with the answer that is kept."""
-    if key is None:
-        raise Problem(
-            400,
-            "the header Idempotency-Key is missing; give each decision a key of its own and repeat it when retrying",
-            [FieldProblem(("header", "Idempotency-Key"), "missing; this header is required")],
-        )
-    request = {**body.model_dump(mode="json"), "company_id": company_id, "route": action}
-    with transaction() as session:
-        answer, repeated = answer_once(
-            session, scope=f"mappings/{company_id}", key=key, request=request, act=lambda: act(session)
-        )
-    if repeated:
-        response.headers["Idempotent-Replayed"] = "true"
+    answer = decide_once(
+        area="mappings", route=action, company_id=company_id, body=body, key=key, response=response, act=act
+    )
     return MappingState.model_validate(answer)
 
 

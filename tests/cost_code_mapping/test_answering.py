@@ -3,16 +3,18 @@
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import Engine
 
 from crewflow_assets.cost_code_mapping import answering
 from crewflow_assets.cost_code_mapping.actions import decide, undo
-from crewflow_assets.cost_code_mapping.answering import answer
+from crewflow_assets.cost_code_mapping.answering import Evidence, answer, reason
 from crewflow_assets.cost_code_mapping.context import company_context
 from crewflow_assets.cost_code_mapping.contract import MappingRequest, TargetAccount
+from crewflow_assets.cost_code_mapping.features import Chart, History, Source, Target, prepare
 from crewflow_assets.cost_code_mapping.lifecycle import CostCodeMapping
-from crewflow_assets.cost_code_mapping.model import MappingPredictor
+from crewflow_assets.cost_code_mapping.model import ALL_FEATURES, MappingPredictor
 from crewflow_assets.errors import InvalidInputError
 from crewflow_assets.settings import get_settings
 from crewflow_assets.spec import Answer
@@ -252,7 +254,7 @@ def test_what_a_person_decided_is_never_withheld(company: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("weights", "history", "reason"),
+    ("weights", "history", "expected"),
     [
         ({"name_similarity": 5.0}, {}, "“electrical labor” stands in the account's name"),
         ({"cost_type_match": 5.0}, {}, "A labor code, and an account for labor"),
@@ -266,7 +268,7 @@ def test_what_a_person_decided_is_never_withheld(company: str) -> None:
     ],
 )
 def test_the_reason_names_the_evidence_that_counted(
-    company: str, weights: dict[str, float], history: dict[str, str], reason: str
+    company: str, weights: dict[str, float], history: dict[str, str], expected: str
 ) -> None:
     for code, target in history.items():
         map_by_event(code, target)
@@ -279,7 +281,39 @@ def test_the_reason_names_the_evidence_that_counted(
         cost_code_group=group,
     )
     assert first(found)["target_code"] == "50100"
-    assert first(found)["reason"].startswith(reason), first(found)["reason"]
+    assert first(found)["reason"].startswith(expected), first(found)["reason"]
+
+
+OTHERS_SAY = "Other companies book codes like this to such accounts"
+
+
+@pytest.mark.parametrize(
+    ("by_others", "by_words", "by_type", "said"),
+    [
+        (1.0, 0.5, 0.5, True),
+        (1.0, -2.0, -2.0, True),
+        (1.0, 1.5, 0.0, False),
+        (1.0, 0.0, 1.5, False),
+        (0.7, 0.0, 0.0, True),
+        (0.6, 0.0, 0.0, False),  # less than doubled the odds
+        (0.0, -1.0, -1.0, False),
+        (-0.5, -1.0, -1.0, False),  # the least of what speaks against it
+        (-1.0, -3.0, -2.0, False),
+    ],
+)
+def test_other_companies_are_named_only_where_they_speak_for_the_account(
+    by_others: float, by_words: float, by_type: float, said: bool
+) -> None:
+    [query] = prepare([Source("cost_code", "X-1", "Desk", None, None, None, "electrical")])
+    chart = Chart([Target("A", "Paint", None, None), Target("B", "Travel", None, None)])
+    features = np.zeros((2, len(ALL_FEATURES)), np.float32)
+    for name, moved in (("adapted", by_others), ("source_covered", by_words), ("cost_type_match", by_type)):
+        features[:, ALL_FEATURES.index(name)] = moved, -moved
+    evidence = Evidence(
+        query, chart, History.of([], [], chart), np.zeros(0, bool), features, np.ones(len(ALL_FEATURES), np.float32)
+    )
+    expected = OTHERS_SAY if said else "No strong evidence; the best of 2 accounts"
+    assert reason(evidence, 0) == expected
 
 
 def stored_accounts() -> list[TargetAccount]:

@@ -29,7 +29,7 @@ ACTIONS = SimpleNamespace(
 @pytest.fixture(autouse=True)
 def actions(monkeypatch: pytest.MonkeyPatch) -> None:
     REOPENED.clear()
-    monkeypatch.setitem(sys.modules, "crewflow_assets.cost_code_mapping.actions", ACTIONS)
+    monkeypatch.setitem(sys.modules, "crewflow_assets.handlers", ACTIONS)
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ WATCH = """
 import sys, types, typer
 module = types.ModuleType("actions")
 module.REFUSAL_HANDLERS = {}
-sys.modules["crewflow_assets.cost_code_mapping.actions"] = module
+sys.modules["crewflow_assets.handlers"] = module
 from pipelines.cli.deliver import deliver
 typer.run(deliver)
 """

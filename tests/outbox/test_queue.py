@@ -3,6 +3,7 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -181,3 +182,35 @@ def test_backoff_doubles_up_to_an_hour_with_full_jitter() -> None:
     assert queue.backoff(4, lambda: 0.5) == timedelta(seconds=20)
     assert queue.backoff(4, lambda: 0.0) == queue.SHORTEST_BACKOFF
     assert len({queue.backoff(5) for _ in range(20)}) > 1
+
+
+def test_many_commands_at_once_keep_their_order_and_come_once(store: Engine, put: Put) -> None:
+    put("k0")
+    new = [
+        queue.NewCommand(
+            company_id="c-1", record_key="r-1", command="x", payload={"n": n}, idempotency_key=f"k{1 + n % 1500}"
+        )
+        for n in [*range(1500), 0]
+    ]
+    for _ in range(2):
+        with transaction() as session:
+            queue.enqueue_many(session, new)
+        with reading() as session:
+            rows = session.scalars(select(OutboxCommand).order_by(OutboxCommand.id)).all()
+        assert [row.idempotency_key for row in rows] == [f"k{n}" for n in range(1501)]
+        assert [row.payload["n"] for row in rows[1:]] == list(range(1500))
+
+
+def test_of_many_commands_one_wrong_keeps_all_out(store: Engine, put: Put) -> None:
+    put("k")
+    good = queue.NewCommand(company_id="c-1", record_key="r", command="x", payload={}, idempotency_key="good")
+
+    def enqueue(wrong: queue.NewCommand) -> None:
+        with transaction() as session:
+            queue.enqueue_many(session, [good, wrong])
+
+    with pytest.raises(NotFoundError, match="'c-9'"):
+        enqueue(replace(good, company_id="c-9", idempotency_key="other"))
+    with pytest.raises(ConflictError, match="'good' belongs to"):
+        enqueue(replace(good, record_key="r-2"))
+    assert queue.waiting() == 1

@@ -87,7 +87,7 @@ def test_the_prediction_examples_are_valid(gateway_document: dict[str, Any]) -> 
 def test_the_examples_are_answered_as_documented(client: TestClient, own: dict[str, str]) -> None:
     document = client.get("/docs.json").json()
     for method, path, operation in operations(document):
-        if method == "POST" and "undo" not in path:
+        if method == "POST" and "undo" not in path and "{" not in path:
             body = operation["requestBody"]["content"]["application/json"]["example"]
             answer = client.post(path, json=body, headers={**own, "Idempotency-Key": path})
             assert answer.status_code in {200, 409}, (path, answer.text)
@@ -100,7 +100,10 @@ def test_the_page_is_complete_and_alone(client: TestClient) -> None:
     assert answer.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     for method, path, _ in operations(client.get("/docs.json").json()):
-        assert f'id="{method.lower()}{path.replace("/", "-")}"' in answer.text
+        anchor = re.sub(r"[{}]", "", path.replace("/", "-"))
+        assert f'id="{method.lower()}{anchor}"' in answer.text
+        for name in re.findall(r"{(\w+)}", path) if method == "POST" else ():
+            assert f'<input name="{name}"' in answer.text, "what stands for a part of the path can be typed in"
     assert not re.search(r"(src|href)=\"?(https?:)?//", answer.text)
 
 

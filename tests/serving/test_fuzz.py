@@ -33,6 +33,7 @@ ROUTES: dict[str, dict[str, Any]] = {
     "/v1/mappings/accept": {**DECISION, "prediction_id": "p-1", "automatic": True},
     "/v1/mappings/correct": {**DECISION, "kind": "cost_code"},
     "/v1/mappings/undo": {"decision_id": "d-1", "decided_by": "u-1"},
+    "/v1/integrations/i-3/actions/act-1/undo": {"decided_by": "u-1"},
     "/v1/events": {"events": [EXAMPLE]},
 }
 TRIED = settings(

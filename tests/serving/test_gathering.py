@@ -2,16 +2,27 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from itertools import count
 
 import pytest
 from anyio import to_thread
+from sqlalchemy.exc import DataError, OperationalError
 
 from crewflow_assets.contract import PredictionRequest, PredictionResponse
+from crewflow_assets.cost_code_mapping.contract import MappingRequest, TargetAccount
+from crewflow_assets.errors import FieldProblem, InvalidInputError, NotReadyError
+from serving import gathering as gathering_module
 from serving.gathering import AT_ONCE, MOST_GATHERED, Gathering
+from serving.problems import Problem
 
 
 class Asked(PredictionRequest):
     text: str
+    brings: str | None = None
+
+    @property
+    def gathers(self) -> bool:
+        return super().gathers and self.brings is None
 
 
 class Said(PredictionResponse):
@@ -19,16 +30,19 @@ class Said(PredictionResponse):
 
 
 class Model:
-    """Says what it is asked, and keeps the batches; refuses any batch with "bad" in it."""
+    """Says what it is asked, and keeps batches and arrivals; fails with ``error`` on a batch with "bad" in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
         self.batches: list[list[str]] = []
+        self.arrivals: list[tuple[str, float]] = []
 
-    def answer(self, requests: Sequence[PredictionRequest]) -> list[PredictionResponse]:
+    def answer(self, requests: Sequence[PredictionRequest], arrived: Sequence[float]) -> list[PredictionResponse]:
         texts = [request.text for request in requests if isinstance(request, Asked)]
         self.batches.append(texts)
-        if "bad" in texts:
-            raise ValueError(f"{len(texts)} asked, one of them badly")
+        self.arrivals.extend(zip(texts, arrived, strict=True))
+        if "bad" in texts and self.error is not None:
+            raise self.error
         return [Said(prediction_id="p", model_version="1.0", variant="champion", text=text) for text in texts]
 
 
@@ -69,20 +83,112 @@ def test_requests_at_once_share_batches_and_each_gets_its_own_answer() -> None:
     assert max(map(len, model.batches)) <= MOST_GATHERED
 
 
-def test_only_a_bad_request_gets_its_error() -> None:
-    model = Model()
+BAD_INPUT = [
+    Problem(400, "text: 'bad' has no answer"),
+    InvalidInputError("these inputs cannot be answered", (FieldProblem((0, "text"), "'bad' has no answer"),)),
+    DataError("select", {}, ValueError("out of range")),
+]
+NOBODYS_FAULT = [
+    Problem(404, "no version 'champion'"),
+    NotReadyError("no model is registered yet"),
+    OperationalError("select", {}, OSError("away")),
+    ZeroDivisionError("the model broke"),
+]
+
+
+@pytest.mark.parametrize("error", BAD_INPUT, ids=lambda error: type(error).__name__)
+def test_only_a_bad_request_gets_its_error(error: Exception) -> None:
+    model = Model(error)
     found = all_of(model, [asked("a"), asked("bad"), asked("b"), asked("c"), asked("d")])
-    assert [one.text if isinstance(one, Said) else type(one) for one in found] == ["a", ValueError, "b", "c", "d"]
-    assert str(found[1]) == "1 asked, one of them badly"
+    assert [one.text if isinstance(one, Said) else one for one in found] == ["a", error, "b", "c", "d"]
+    assert model.batches.count(["bad"]) == 1
+
+
+@pytest.mark.parametrize("error", NOBODYS_FAULT, ids=lambda error: type(error).__name__)
+def test_what_no_request_is_to_blame_for_goes_to_all_of_the_batch_and_is_not_tried_again(error: Exception) -> None:
+    model = Model(error)
+    names = ["a", "b", "bad", "c", "d", "e"]
+    found = all_of(model, [asked(name) for name in names])
+    [failed] = [batch for batch in model.batches if "bad" in batch]
+    assert len(failed) > 1
+    assert [one is error for one in found] == [name in failed for name in names]
+    assert sorted(name for batch in model.batches for name in batch) == sorted(names)
+
+
+def test_arrivals_are_kept_while_requests_wait_and_are_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = count(100)
+    monkeypatch.setattr(gathering_module, "perf_counter", lambda: float(next(ticks)))
+    model = Model(BAD_INPUT[0])
+    requests = [asked("a"), asked("bad"), asked("b"), asked("c", None), asked("d")]
+    all_of(model, requests)
+    arrivals = {request.text: 100.0 + place for place, request in enumerate(requests)}
+    assert model.batches.count(["bad"]) == 1
+    assert len(model.arrivals) > len(requests)
+    assert set(model.arrivals) == set(arrivals.items())
 
 
 def test_companies_and_versions_are_answered_apart() -> None:
     model = Model()
-    companies = ["c-1", "c-2", None]
+    companies = ["c-1", "c-2", "c-3"]
     requests = [asked(f"{company}", company) for company in companies for _ in range(6)]
     requests += [asked("1.0", version="1.0") for _ in range(6)]
     assert len(texts(all_of(model, requests))) == 24
     assert all(len(set(batch)) == 1 for batch in model.batches)
+
+
+def test_requests_with_nothing_in_common_are_never_gathered() -> None:
+    model = Model()
+    alone = [asked(f"nobody {i}", None) for i in range(8)]
+    alone += [Asked(text=f"own {i}", company_id="c-1", brings="a chart") for i in range(8)]
+    assert texts(all_of(model, alone)) == [one.text for one in alone]
+    assert sorted(model.batches) == sorted([one.text] for one in alone)
+
+
+def test_a_caller_without_a_company_waits_for_no_other() -> None:
+    async def one_waits() -> str:
+        release = asyncio.Event()
+
+        async def slowly(work: Callable[[], list[PredictionResponse]]) -> list[PredictionResponse]:
+            found = work()
+            if texts(found) == ["slow"]:
+                await release.wait()
+            return found
+
+        gathering = Gathering(Model().answer, slowly)
+        slow = [asyncio.create_task(gathering.one(asked("slow", None))) for _ in range(2 * AT_ONCE)]
+        await asyncio.sleep(0)
+        quick = await asyncio.wait_for(gathering.one(asked("quick", None)), 5)
+        release.set()
+        await asyncio.gather(*slow)
+        return texts([quick])[0]
+
+    assert asyncio.run(one_waits()) == "quick"
+
+
+def test_an_error_of_a_request_that_is_not_gathered_is_its_callers() -> None:
+    model = Model(NOBODYS_FAULT[0])
+    found = all_of(model, [asked("a", None), asked("bad", None)])
+    assert texts(found) == ["a"]
+    assert found[1] is model.error
+
+
+@pytest.mark.parametrize(
+    ("company_id", "accounts", "gathers"),
+    [("c-1", None, True), (None, None, False), ("c-1", ["50100"], False), (None, ["50100"], False)],
+)
+def test_mappings_gather_on_the_stored_chart_alone(
+    company_id: str | None, accounts: list[str] | None, gathers: bool
+) -> None:
+    request = MappingRequest(
+        crewflow_cost_code="ELEC-105",
+        cost_code_name="Rough Electrical",
+        company_industry="electrical",
+        target_system="quickbooks",
+        company_id=company_id,
+        target_accounts=None if accounts is None else [TargetAccount(code=code, name="Labor") for code in accounts],
+    )
+    assert request.gathers is gathers
+    assert "gathers" not in request.model_dump()
 
 
 def test_a_slow_company_holds_up_no_other() -> None:

@@ -1,0 +1,339 @@
+"""What was known of a conflict at a moment: the history of its company, fed with events.
+
+Training and serving feed the same events (``conflict``, ``conflict_decision``, ``record_version``) to the same
+``History``: training in the order in which they happened, with the case as it stood when the conflict was reported;
+serving as they come in.
+"""
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from math import isnan
+from threading import Lock
+from typing import Any, TypeGuard
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from crewflow_assets.conflict_resolution.contract import RESOLUTIONS, ConflictRequest
+from crewflow_assets.conflict_resolution.features import (
+    Case,
+    Third,
+    Value,
+    last_edited,
+    lunch,
+    number,
+    rounding,
+)
+from crewflow_assets.store.tables import Event
+
+KINDS = ("record_version", "conflict", "conflict_decision")
+MOST_CREW, MOST_DAYS = 8, 9
+PROJECT_DAYS = 365
+"""A project's usual length; of its phase only the beginning is known, by its first record."""
+FIELDS = {"hours_mismatch": "hours", "duplicate": "hours", "cost_code_changed": "cost_code"}
+
+Choices = list[float]
+Alike = tuple[str, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A conflict as it was reported, or is asked about."""
+
+    conflict_type: str
+    crewflow_value: Value | None
+    external_value: Value | None
+    worker_id: str
+    project_id: str
+    day: date
+    crewflow_updated_at: datetime | None
+    external_updated_at: datetime | None
+    last_sync_timestamp: datetime
+    crewflow_updated_by: str | None = None
+    external_updated_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A conflict that a person decided, with the case as it stood when the conflict was reported."""
+
+    conflict_id: str
+    company_id: str
+    opened_at: datetime
+    decided_at: datetime
+    case: Case
+    resolution: str
+    blind: bool
+    propensity: float | None
+
+
+@dataclass(slots=True)
+class _Card:
+    """A timecard of a day, as CrewFlow last held it."""
+
+    worker_id: str
+    project_id: str
+    day: date
+    values: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class History:
+    """What happened in one company so far."""
+
+    _cards: dict[tuple[str, str], _Card] = field(default_factory=dict)
+    _by_worker: dict[str, dict[date, _Card]] = field(default_factory=lambda: defaultdict(dict))
+    _by_project: dict[tuple[str, date], dict[str, _Card]] = field(default_factory=lambda: defaultdict(dict))
+    _schedule: dict[tuple[str, date], float] = field(default_factory=dict)
+    _project_began: dict[str, date] = field(default_factory=dict)
+    _open: dict[str, tuple[Told, Case, datetime]] = field(default_factory=dict)
+    _editors: dict[tuple[str, str, date], tuple[str | None, str | None]] = field(default_factory=dict)
+    _by_type: dict[str, Choices] = field(default_factory=lambda: defaultdict(lambda: [0.0] * 3))
+    _alike: dict[Alike, Choices] = field(default_factory=lambda: defaultdict(lambda: [0.0] * 3))
+    _workers: dict[str, Choices] = field(default_factory=lambda: defaultdict(lambda: [0.0] * 3))
+    _held: Counter[tuple[str, str, bool]] = field(default_factory=Counter)
+
+    def feed(self, company_id: str, kind: str, at: datetime, payload: Mapping[str, Any]) -> Decided | None:
+        """Take an event in; a person's first decision on a conflict comes back with the conflict's case."""
+        if kind == "record_version":
+            self._learn_record(payload)
+        elif kind == "conflict":
+            told = told_of(payload)
+            self._open[payload["conflict_id"]] = (told, self.case_of(told, at), at)
+            self._editors[told.conflict_type, told.worker_id, told.day] = (
+                told.crewflow_updated_by,
+                told.external_updated_by,
+            )
+        elif payload["method"] == "person" and payload["action"] == "resolve":
+            return self._decide(company_id, at, payload)
+        return None
+
+    def case_of(self, told: Told, at: datetime) -> Case:
+        """Return what is known of a conflict at a moment, from what was fed so far."""
+        by = (told.crewflow_updated_by, told.external_updated_by)
+        if by == (None, None):
+            by = self._editors.get((told.conflict_type, told.worker_id, told.day), by)
+        worker = self._workers.get(told.worker_id)
+        began = self._project_began.get(told.project_id)
+        kept = self._by_type.get(told.conflict_type, [0.0] * 3)
+        known: dict[str, Any] = {
+            "conflict_type": told.conflict_type,
+            "crewflow_value": told.crewflow_value,
+            "external_value": told.external_value,
+            "weekday": told.day.weekday(),
+            "project_phase": None if began is None else min(1.0, max(0, (told.day - began).days) / PROJECT_DAYS),
+            "worker_reliability": _share(worker, 0) if worker else None,
+            "hours_since_sync": _hours(at, told.last_sync_timestamp),
+            "crewflow_edited_hours_ago": _hours(at, told.crewflow_updated_at),
+            "external_edited_hours_ago": _hours(at, told.external_updated_at),
+            "crewflow_editor": by[0],
+            "external_editor": by[1],
+            "crewflow_reliability": _share(kept, 0),
+            "external_reliability": _share(kept, 1),
+            "third": tuple(self._thirds(told)),
+        }
+        alike = self._alike.get(_alike(Case(**known)), [0.0] * 3)
+        everything = [sum(column) for column in zip(*self._by_type.values(), strict=True)] or [0.0] * 3
+        choices = tuple((c[0], c[1], c[2]) for c in (alike, kept, everything))
+        return Case(**known, choices=choices)
+
+    def _decide(self, company_id: str, at: datetime, payload: Mapping[str, Any]) -> Decided | None:
+        found = self._open.pop(payload["conflict_id"], None)
+        if found is None:
+            return None
+        told, case, opened_at = found
+        place = RESOLUTIONS.index(payload["resolution"])
+        for counts in (
+            self._by_type[told.conflict_type],
+            self._alike[_alike(case)],
+            self._workers[told.worker_id],
+        ):
+            counts[place] += 1
+        chosen = (told.crewflow_value, told.external_value)[place] if place < 2 else payload.get("value")
+        for third in case.third:
+            self._held[told.conflict_type, third.source, third.value == chosen] += 1
+        return Decided(
+            conflict_id=payload["conflict_id"],
+            company_id=company_id,
+            opened_at=opened_at,
+            decided_at=at,
+            case=case,
+            resolution=payload["resolution"],
+            blind=bool(payload.get("blind")),
+            propensity=payload.get("propensity"),
+        )
+
+    def _learn_record(self, payload: Mapping[str, Any]) -> None:
+        values = payload["values"]
+        worker, project, said = (values.get(name) for name in ("worker_id", "project_id", "date"))
+        if not (isinstance(worker, str) and isinstance(project, str) and _is_day(said)):
+            return  # a record that is no timecard, or does not say whose
+        day = date.fromisoformat(said)
+        if payload["record_type"] == "schedule":
+            if isinstance(values.get("hours"), float | int):
+                self._schedule[worker, day] = float(values["hours"])
+            return
+        if payload["record_type"] != "timecard" or payload["side"] != "crewflow":
+            return
+        card = _Card(worker, project, day, values)
+        self._cards[payload["record_type"], payload["record_id"]] = card
+        self._by_worker[worker][day] = card
+        self._by_project[project, day][worker] = card
+        self._project_began[project] = min(day, self._project_began.get(project, day))
+
+    def _thirds(self, told: Told) -> Iterator[Third]:
+        name = FIELDS.get(told.conflict_type)
+        if name is None:
+            return
+        crew = self._by_project.get((told.project_id, told.day), {})
+        mates = [card for worker, card in crew.items() if worker != told.worker_id][:MOST_CREW]
+        days = self._by_worker.get(told.worker_id, {})
+        past = sorted((day for day in days if day < told.day and day.weekday() == told.day.weekday()), reverse=True)
+        found = [("crew", card.values.get(name)) for card in mates]
+        found += [("previous_day", days[day].values.get(name)) for day in past[:MOST_DAYS]]
+        if name == "hours":
+            found.append(("schedule", self._schedule.get((told.worker_id, told.day))))
+        for source, value in found:
+            if isinstance(value, float | int | str):
+                yield Third(source, value, self._reliability(told.conflict_type, source))
+
+    def _reliability(self, conflict_type: str, source: str) -> float | None:
+        held, other = self._held[conflict_type, source, True], self._held[conflict_type, source, False]
+        return held / (held + other) if held + other else None
+
+
+def told_of(payload: Mapping[str, Any]) -> Told:
+    """Return a reported conflict from its event's payload."""
+    return Told(
+        conflict_type=payload["conflict_type"],
+        crewflow_value=payload["values"]["crewflow"],
+        external_value=payload["values"]["external"],
+        worker_id=payload["worker_id"],
+        project_id=payload["project_id"],
+        day=date.fromisoformat(str(payload["timecard_date"])),
+        crewflow_updated_at=_moment(payload["crewflow_updated_at"]),
+        external_updated_at=_moment(payload["external_updated_at"]),
+        last_sync_timestamp=datetime.fromisoformat(payload["last_sync_timestamp"]),
+        crewflow_updated_by=payload["crewflow_updated_by"],
+        external_updated_by=payload["external_updated_by"],
+    )
+
+
+def cases_of(session: Session, requests: Sequence[ConflictRequest], at: datetime) -> list[Case]:
+    """Return what is known of conflicts that are asked about, in order."""
+    with _lock:  # predictions are made in several threads
+        return _cases_of(session, requests, at)
+
+
+def _cases_of(session: Session, requests: Sequence[ConflictRequest], at: datetime) -> list[Case]:
+    histories = {company: _history_of(session, company) for company in {r.company_id for r in requests}}
+    return [
+        histories[request.company_id].case_of(
+            Told(
+                conflict_type=request.conflict_type,
+                crewflow_value=request.crewflow_value,
+                external_value=request.external_value,
+                worker_id=request.worker_id,
+                project_id=request.project_id,
+                day=request.timecard_date,
+                crewflow_updated_at=request.crewflow_updated_at,
+                external_updated_at=request.external_updated_at,
+                last_sync_timestamp=request.last_sync_timestamp,
+            ),
+            at,
+        )
+        for request in requests
+    ]
+
+
+def decided_cases(cutoff: datetime) -> Iterator[Decided]:
+    """Yield the conflicts that people decided before a moment, by company and time, from the lake.
+
+    Raises:
+        NotReadyError: the lake holds no conflicts or decisions.
+    """
+    yield from decided_in(_lake_events(cutoff))
+
+
+def decided_in(events: Iterator[tuple[str, datetime, str, Mapping[str, Any]]]) -> Iterator[Decided]:
+    """Yield the conflicts that people decided in a stream of events (company, moment, kind, payload) by time."""
+    histories: dict[str, History] = defaultdict(History)
+    for company, at, kind, payload in events:
+        found = histories[company].feed(company, kind, at, payload)
+        if found is not None:
+            yield found
+
+
+def _lake_events(cutoff: datetime) -> Iterator[tuple[str, datetime, str, Mapping[str, Any]]]:
+    from crewflow_assets.errors import NotReadyError
+    from crewflow_assets.lake.events import read_events
+
+    found: list[tuple[str, datetime, int, str, Mapping[str, Any]]] = []
+    for order, kind in enumerate(KINDS):
+        try:
+            table = read_events(kind, before=cutoff).to_pyarrow()
+        except NotReadyError:
+            if kind == "record_version":
+                continue  # third records are evidence, not a condition
+            raise
+        for row in table.to_pylist():
+            if "values" in row:
+                row["values"] = json.loads(row["values"])
+            found.append((row["company_id"], row["occurred_at"], order, kind, row))
+    found.sort(key=lambda event: event[:3])
+    for company, at, _, kind, row in found:
+        yield company, at, kind, row
+
+
+_lock = Lock()
+_histories: dict[str, tuple[int, History]] = {}
+"""By database and company: the newest event that was fed, and the history."""
+
+
+def _history_of(session: Session, company_id: str) -> History:
+    """Return a company's history, brought up to date with the events that are new.
+
+    Events of one company are written while its row is locked, so their ids grow in the order of their commits.
+    """
+    key = f"{session.get_bind().engine.url}/{company_id}"
+    last, history = _histories.get(key, (0, History()))
+    rows = session.execute(
+        select(Event.id, Event.kind, Event.occurred_at, Event.payload)
+        .where(Event.company_id == company_id, Event.kind.in_(KINDS), Event.id > last)
+        .order_by(Event.id)
+    ).all()
+    if rows:
+        for _, kind, at, payload in rows:
+            history.feed(company_id, kind, at, payload)
+        last = rows[-1][0]
+    _histories[key] = (last, history)
+    return history
+
+
+def _is_day(said: object) -> TypeGuard[str]:
+    return isinstance(said, str) and re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])", said) is not None
+
+
+def _alike(case: Case) -> Alike:
+    ours, theirs = number(case.crewflow_value), number(case.external_value)
+    edited = last_edited(case)
+    if ours is None or theirs is None:
+        return case.conflict_type, 0.0, 0.0, 0.0 if isnan(edited) else edited
+    return case.conflict_type, rounding(ours, theirs), lunch(ours, theirs), 0.0 if isnan(edited) else edited
+
+
+def _share(counts: Choices, place: int) -> float | None:
+    total = sum(counts)
+    return counts[place] / total if total else None
+
+
+def _hours(at: datetime, moment: datetime | None) -> float | None:
+    return None if moment is None else (at - moment).total_seconds() / 3600
+
+
+def _moment(value: str | None) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(value)

@@ -1,0 +1,448 @@
+"""The conflicts of some companies within one transaction: what stands, what ends, what is decided.
+
+The companies' rows are locked, in one order, so that two people at once, a person and the model, or an edit and a
+decision are serialised. What a decision makes a side hold follows from the decision that stands alone (``holds``);
+commands are the differences. Events and commands are collected and written at once when the ledger is closed.
+"""
+
+import secrets
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal, cast
+
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from crewflow_assets.conflict_resolution.contract import Resolution, Value
+from crewflow_assets.errors import ConflictError, NotFoundError
+from crewflow_assets.ingest.event_kinds import ConflictDecision, EventIn, Side
+from crewflow_assets.ingest.events import record_events
+from crewflow_assets.outbox.queue import NewCommand, command_key, enqueue_many
+from crewflow_assets.store.conflict_tables import Conflict, ConflictResolution
+from crewflow_assets.store.database import batched
+from crewflow_assets.store.tables import AuditEntry, Company
+
+ACTOR = "conflict_resolution"
+COMMAND = "conflict.set"
+OPEN, RESOLVED, REOPENED = "open", "resolved", "reopened"
+SIDES: tuple[Side, ...] = ("crewflow", "external")
+AGREED, OVERRODE = "agreed", "overrode"
+
+Method = Literal["person", "rule", "model"]
+
+
+class ResolutionState(StrEnum):
+    """Where a resolution stands."""
+
+    IN_FORCE = "in_force"
+    WITHHELD = "withheld"
+    SUPERSEDED = "superseded"
+    UNDONE = "undone"
+    REFUSED = "refused"
+    OVERTAKEN = "overtaken"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """A decision to take: what should stand (``value`` is of use with ``manual`` alone), who says so and why."""
+
+    action: Resolution
+    value: Value | None = None
+    method: Method
+    decided_by: str
+    confidence: float | None = None
+    reason: str | None = None
+    model_version: str | None = None
+    prediction_id: str | None = None
+    propensity: float = 0.0
+
+
+class ConflictLedger:
+    """Conflicts of companies whose rows are locked, with what their decisions write."""
+
+    def __init__(self, session: Session, companies: Collection[str], at: datetime) -> None:
+        """Lock the companies.
+
+        Raises:
+            NotFoundError: a company is unknown.
+        """
+        self.session = session
+        self.at = at
+        self.companies = sorted(set(companies))
+        self._commands: list[NewCommand] = []
+        self._events: list[EventIn] = []
+        self._audit: list[dict[str, Any]] = []
+        for part in batched(self.companies):
+            locked = select(Company.id).where(Company.id.in_(part)).order_by(Company.id).with_for_update()
+            if missing := set(part) - set(session.scalars(locked)):
+                raise NotFoundError(f"company {min(missing)!r} is unknown; import its chart or cost codes first")
+
+    def conflict(self, company_id: str, conflict_id: str) -> Conflict:
+        """Return a conflict.
+
+        Raises:
+            NotFoundError: the company has no such conflict.
+        """
+        found = self.session.scalar(
+            select(Conflict).where(Conflict.company_id == company_id, Conflict.conflict_id == conflict_id)
+        )
+        if found is None:
+            raise NotFoundError(
+                f"company {company_id!r} has no conflict {conflict_id!r}; report it with POST /v1/conflicts first"
+            )
+        return found
+
+    def standing(self, conflict: Conflict) -> ConflictResolution | None:
+        """Return the resolution that is in force."""
+        if conflict.decision_id is None:
+            return None
+        return self.session.get_one(ConflictResolution, conflict.decision_id)
+
+    def resolve(
+        self, conflict: Conflict, verdict: Verdict, *, posted: tuple[str, datetime] | None = None
+    ) -> ConflictResolution:
+        """Let a decision stand in place of the one that stood; with audit row, event and commands.
+
+        Args:
+            conflict: Of a company that this ledger has locked.
+            verdict: The decision.
+            posted: The id and moment of the event that brought it, which was carried out where it was taken: nobody
+                is told. None for a decision that is taken here and now.
+        """
+        standing = self.standing(conflict)
+        before, held = snapshot(conflict, standing), holds(conflict, standing)
+        if standing is not None:
+            self._end(standing, ResolutionState.SUPERSEDED, by=verdict.decided_by, reason="decided again")
+        judged = self._review(conflict, standing, verdict)
+        decision_id, at = posted or (new_decision_id(), self.at)
+        resolution = ConflictResolution(
+            id=decision_id,
+            company_id=conflict.company_id,
+            conflict=conflict.id,
+            conflict_type=conflict.conflict_type,
+            action=verdict.action,
+            value=verdict.value if verdict.action == "manual" else winner(conflict, verdict.action),
+            method=verdict.method,
+            state=ResolutionState.IN_FORCE.value,
+            decided_by=verdict.decided_by,
+            decided_at=at,
+            confidence=verdict.confidence,
+            reason=verdict.reason,
+            model_version=verdict.model_version,
+            prediction_id=verdict.prediction_id,
+            propensity=judged.propensity if judged is not None and conflict.blind else verdict.propensity,
+        )
+        blind, conflict.blind = conflict.blind, False
+        conflict.state, conflict.decision_id, conflict.reopened_reason = RESOLVED, resolution.id, None
+        self.session.add(resolution)
+        self._write(conflict, resolution, "conflict.resolve", verdict.decided_by, before)
+        if posted is None:
+            self._tell(conflict, held, holds(conflict, resolution), resolution.id)
+            self._event(conflict, resolution, "resolve", verdict.decided_by, blind=blind)
+        return resolution
+
+    def withhold(self, conflict: Conflict, verdict: Verdict) -> ConflictResolution:
+        """Note an automatic decision that is on purpose not carried out; a person decides without seeing it."""
+        before = snapshot(conflict, None)
+        resolution = ConflictResolution(
+            id=new_decision_id(),
+            company_id=conflict.company_id,
+            conflict=conflict.id,
+            conflict_type=conflict.conflict_type,
+            action=verdict.action,
+            value=winner(conflict, verdict.action),
+            method=verdict.method,
+            state=ResolutionState.WITHHELD.value,
+            decided_by=verdict.decided_by,
+            decided_at=self.at,
+            confidence=verdict.confidence,
+            reason=verdict.reason,
+            model_version=verdict.model_version,
+            prediction_id=verdict.prediction_id,
+            propensity=verdict.propensity,
+        )
+        conflict.blind = True
+        self.session.add(resolution)
+        self._write(conflict, resolution, "conflict.withhold", verdict.decided_by, before)
+        return resolution
+
+    def confirm(self, conflict: Conflict, resolution: ConflictResolution, *, by: str) -> None:
+        """Note that a person looked at what was decided and agrees."""
+        before = snapshot(conflict, resolution)
+        resolution.review, resolution.reviewed_at, resolution.reviewed_by = AGREED, self.at, by
+        self._write(conflict, resolution, "conflict.confirm", by, before)
+        self._event(conflict, resolution, "resolve", by, method="person")
+
+    def take_back(self, conflict: Conflict, resolution: ConflictResolution, *, by: str) -> None:
+        """Undo the resolution that stands: both sides hold again what they held, and a person decides."""
+        before, held = snapshot(conflict, resolution), holds(conflict, resolution)
+        self._end(resolution, ResolutionState.UNDONE, by=by, reason="taken back")
+        if resolution.method == "model":
+            resolution.review, resolution.reviewed_at, resolution.reviewed_by = OVERRODE, self.at, by
+        self._reopen(conflict, f"{resolution.decided_by}'s decision was taken back by {by}")
+        self._tell(conflict, held, holds(conflict, None), command_key(resolution.id, "undo"))
+        self._write(conflict, resolution, "conflict.undo", by, before)
+        self._event(conflict, resolution, "undo", by)
+
+    def reopen(self, conflict: Conflict, *, by: str, reason: str, state: ResolutionState, **changes: Any) -> None:
+        """Re-open a conflict whose ground has changed, or whose decision a side refused; nobody is told.
+
+        Args:
+            conflict: Of a company that this ledger has locked.
+            by: Who or what changed it.
+            reason: Why, for people.
+            state: How the resolution that stood has ended.
+            changes: Columns of the conflict with what is now known; else a side's value is what it was told to hold.
+        """
+        standing = self.standing(conflict)
+        before, held = snapshot(conflict, standing), holds(conflict, standing)
+        if standing is not None:
+            self._end(standing, state, by=by, reason=reason)
+            if state == ResolutionState.UNDONE and standing.method == "model":
+                standing.review, standing.reviewed_at, standing.reviewed_by = OVERRODE, self.at, by
+        conflict.crewflow_value, conflict.external_value = held["crewflow"], held["external"]
+        for name, value in changes.items():
+            setattr(conflict, name, value)
+        self._reopen(conflict, reason)
+        self._write(conflict, standing, "conflict.reopen", by, before)
+
+    def change(self, conflict: Conflict, action: str, *, by: str, **changes: Any) -> None:
+        """Change columns of a conflict without deciding anything, with an audit row."""
+        before = snapshot(conflict, self.standing(conflict))
+        for name, value in changes.items():
+            setattr(conflict, name, value)
+        self._write(conflict, self.standing(conflict), action, by, before)
+
+    def add(self, conflict: Conflict, *, by: str) -> None:
+        """Add a conflict that nobody knew, with an audit row."""
+        self.session.add(conflict)
+        self.session.flush()
+        self._write(conflict, None, "conflict.open", by, None)
+
+    def collect(self, event: EventIn) -> None:
+        """Keep an event until ``close``."""
+        self._events.append(event)
+
+    def close(self) -> None:
+        """Write what was collected: audit rows, events, commands."""
+        self.session.flush()
+        if self._audit:
+            self.session.connection().execute(insert(AuditEntry), self._audit)
+        if self._events:
+            record_events(self.session, self._events, handlers={})
+        enqueue_many(self.session, self._commands)
+        self._audit.clear()
+        self._events.clear()
+        self._commands.clear()
+
+    def _end(self, resolution: ConflictResolution, state: ResolutionState, *, by: str, reason: str) -> None:
+        resolution.state = state.value
+        resolution.ended_at, resolution.ended_by, resolution.ended_reason = self.at, by, reason
+
+    def _reopen(self, conflict: Conflict, reason: str) -> None:
+        conflict.state, conflict.decision_id, conflict.reopened_reason = REOPENED, None, reason
+
+    def _review(
+        self, conflict: Conflict, standing: ConflictResolution | None, verdict: Verdict
+    ) -> ConflictResolution | None:
+        """Compare a person's decision with the automatic one that stood, or that was withheld, and return that."""
+        judged = standing
+        if conflict.blind:
+            withheld = (
+                ConflictResolution.conflict == conflict.id,
+                ConflictResolution.state == ResolutionState.WITHHELD.value,
+                ConflictResolution.review.is_(None),
+            )
+            judged = self.session.scalar(select(ConflictResolution).where(*withheld))
+        if judged is None or judged.method != "model" or verdict.method != "person":
+            return None
+        judged.review = AGREED if judged.action == verdict.action else OVERRODE
+        judged.reviewed_at, judged.reviewed_by = self.at, verdict.decided_by
+        return judged
+
+    def _tell(self, conflict: Conflict, held: "Held", to_hold: "Held", cause: str) -> None:
+        for side in SIDES:
+            if held[side] == to_hold[side]:
+                continue
+            follows = getattr(conflict, f"{side}_command")
+            key = command_key(cause, side)
+            self._commands.append(
+                NewCommand(
+                    company_id=conflict.company_id,
+                    record_key=record_key(conflict),
+                    command=COMMAND,
+                    payload={
+                        "conflict_id": conflict.conflict_id,
+                        "conflict_type": conflict.conflict_type,
+                        "decision_id": conflict.decision_id,
+                        "side": side,
+                        "system": conflict.system,
+                        "record_type": conflict.record_type,
+                        "record_id": conflict.record_id,
+                        "worker_id": conflict.worker_id,
+                        "project_id": conflict.project_id,
+                        "timecard_date": conflict.timecard_date.isoformat(),
+                        "value": to_hold[side],
+                        "previous_value": held[side],
+                        "expected_version": getattr(conflict, f"{side}_version"),
+                        "follows": follows,
+                    },
+                    idempotency_key=key,
+                )
+            )
+            setattr(conflict, f"{side}_command", key)
+
+    def _event(
+        self,
+        conflict: Conflict,
+        resolution: ConflictResolution,
+        action: Literal["resolve", "undo"],
+        by: str,
+        *,
+        blind: bool = False,
+        method: Method | None = None,
+    ) -> None:
+        value = resolution.value
+        decision = ConflictDecision(
+            conflict_id=conflict.conflict_id,
+            conflict_type=conflict.conflict_type,
+            action=action,
+            resolution=cast(Resolution, resolution.action),
+            value=value if isinstance(value, float | int) else None,
+            text_value=value if isinstance(value, str) else None,
+            method=method or cast(Method, resolution.method),
+            decided_by=by,
+            confidence=resolution.confidence,
+            model_version=resolution.model_version,
+            prediction_id=resolution.prediction_id,
+            blind=blind,
+            propensity=resolution.propensity or None,
+        )
+        first = action == "resolve" and method is None
+        self.collect(
+            EventIn(
+                event_id=resolution.id if first else new_decision_id(),
+                kind="conflict_decision",
+                company_id=conflict.company_id,
+                occurred_at=self.at,
+                payload=decision.model_dump(mode="json"),
+            )
+        )
+
+    def _write(
+        self,
+        conflict: Conflict,
+        resolution: ConflictResolution | None,
+        action: str,
+        by: str,
+        before: dict[str, Any] | None,
+    ) -> None:
+        standing = resolution if resolution is not None and conflict.decision_id == resolution.id else None
+        after = snapshot(conflict, standing)
+        if resolution is not None:
+            after |= {"inputs": inputs_of(conflict), "about": resolution.id, "proposed": resolution.action}
+        self._audit.append(
+            {
+                "at": self.at,
+                "company_id": conflict.company_id,
+                "actor": by,
+                "action": action,
+                "subject_type": "conflict",
+                "subject_id": conflict.conflict_id,
+                "before": before,
+                "after": after,
+                "method": resolution.method if resolution else None,
+                "confidence": resolution.confidence if resolution else None,
+                "model_version": resolution.model_version if resolution else None,
+                "prediction_id": resolution.prediction_id if resolution else None,
+            }
+        )
+
+
+Held = dict[Side, Value | None]
+"""What each side holds, or should."""
+
+
+def holds(conflict: Conflict, standing: ConflictResolution | None) -> Held:
+    """Return what each side holds under the resolution that stands, or held before any (None)."""
+    original: Held = {"crewflow": conflict.crewflow_value, "external": conflict.external_value}
+    if standing is None or (standing.action == "manual" and standing.value is None):
+        return original
+    return {"crewflow": standing.value, "external": standing.value}
+
+
+def winner(conflict: Conflict, action: str) -> Value | None:
+    """Return the value that an action lets stand; None for ``manual``, or where that side has no such record."""
+    return {"use_crewflow": conflict.crewflow_value, "use_external": conflict.external_value}.get(action)
+
+
+def record_key(conflict: Conflict) -> str:
+    """Return the outbox's name of the record, whose commands go in order."""
+    if conflict.record_id is None:
+        return f"conflict/{conflict.conflict_id}"
+    return f"record/{conflict.record_type}/{conflict.record_id}"
+
+
+def new_decision_id() -> str:
+    """Return a fresh id for a decision."""
+    return f"d-{secrets.token_hex(12)}"
+
+
+def snapshot(conflict: Conflict, standing: ConflictResolution | None) -> dict[str, Any]:
+    """Return what the audit log keeps of a conflict: enough to say where it stood."""
+    return {
+        "state": conflict.state,
+        "crewflow_value": conflict.crewflow_value,
+        "external_value": conflict.external_value,
+        "crewflow_version": conflict.crewflow_version,
+        "external_version": conflict.external_version,
+        "blind": conflict.blind,
+        "edited_at": conflict.edited_at.isoformat() if conflict.edited_at else None,
+        "decision_id": conflict.decision_id,
+        "action": standing.action if standing else None,
+        "value": standing.value if standing else None,
+        "method": standing.method if standing else None,
+        "decided_by": standing.decided_by if standing else None,
+        "reopened_reason": conflict.reopened_reason,
+    }
+
+
+def inputs_of(conflict: Conflict) -> dict[str, Any]:
+    """Return what the model is asked with, as JSON values."""
+    moments = ("crewflow_updated_at", "external_updated_at", "last_sync_timestamp")
+    asked: dict[str, Any] = {
+        name: getattr(conflict, name)
+        for name in ("conflict_type", "crewflow_value", "external_value", "worker_id", "project_id", "system")
+    }
+    asked["timecard_date"] = conflict.timecard_date.isoformat()
+    for name in moments:
+        moment = getattr(conflict, name)
+        asked[name] = moment.isoformat() if moment else None
+    return asked
+
+
+def conflicts_named(session: Session, company_id: str, ids: Iterable[str]) -> dict[str, Conflict]:
+    """Return those of a company's conflicts that are known."""
+    wanted: Sequence[str] = sorted(set(ids))
+    return {
+        row.conflict_id: row
+        for part in batched(wanted)
+        for row in session.scalars(
+            select(Conflict).where(Conflict.company_id == company_id, Conflict.conflict_id.in_(part))
+        )
+    }
+
+
+def refuse_edited(conflict: Conflict) -> None:
+    """Refuse to decide on a record whose present value is not known here.
+
+    Raises:
+        ConflictError: someone edited the record since.
+    """
+    if conflict.edited_at is not None:
+        raise ConflictError(
+            f"the record of conflict {conflict.conflict_id!r} was edited since, at {conflict.edited_at.isoformat()}; "
+            "report the conflict anew with the record's present values and versions"
+        )

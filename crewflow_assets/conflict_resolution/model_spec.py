@@ -1,0 +1,52 @@
+"""The spec of conflict resolution."""
+
+from crewflow_assets.conflict_resolution.contract import ConflictRequest, ConflictResponse
+from crewflow_assets.conflict_resolution.metrics import retraining_asked
+from crewflow_assets.spec import EventTrigger, Expectation, Gate, ModelCode, ModelSpec
+
+
+def _code() -> ModelCode:
+    from crewflow_assets.conflict_resolution.lifecycle import ConflictResolution  # loads pandas
+
+    return ConflictResolution()
+
+
+CONFLICT_RESOLUTION = ModelSpec(
+    name="conflict_resolution",
+    question="CrewFlow and the accounting system hold different values of one timecard: which stands?",
+    code=_code,
+    request_type=ConflictRequest,
+    response_type=ConflictResponse,
+    example={
+        "conflict_type": "hours_mismatch",
+        "crewflow_value": 8.0,
+        "external_value": 7.5,
+        "company_id": "c-17",
+        "worker_id": "w-9",
+        "project_id": "p-4",
+        "timecard_date": "2025-10-15",
+        "last_sync_timestamp": "2025-10-16T06:00:00Z",
+    },
+    event_kinds=("conflict", "conflict_decision", "record_version"),
+    expectations=(
+        Expectation("ExpectTableRowCountToBeBetween", {"min_value": 200}),
+        Expectation("ExpectColumnValuesToNotBeNull", {"column": "company_id"}),
+        Expectation("ExpectColumnValuesToBeUnique", {"column": "conflict_id"}),
+        Expectation("ExpectColumnValuesToBeInSet", {"column": "label", "value_set": [0, 1, 2]}),
+        Expectation("ExpectColumnValuesToBeInSet", {"column": "fold", "value_set": ["train", "test"]}),
+        Expectation("ExpectColumnValuesToBeBetween", {"column": "hours_since_sync", "min_value": 0}),
+        Expectation("ExpectColumnValuesToBeBetween", {"column": "weekday", "min_value": 0, "max_value": 6}),
+        Expectation(
+            "ExpectColumnValuesToBeBetween", {"column": "crewflow_reliability", "min_value": 0, "max_value": 1}
+        ),
+    ),
+    gates=(
+        Gate("accuracy_gain", "low", ">", 0.0),
+        Gate("ece", "value", "<=", 0.06),
+        Gate("auto_right", "low", ">=", 0.9, or_none=True),
+    ),
+    headline=("accuracy", "ece", "auto_coverage", "auto_right"),
+    tolerance=0.01,
+    retrain_cron="0 4 * * 1",
+    triggers=(EventTrigger("accuracy", retraining_asked, more_than=0, window_days=30),),
+)

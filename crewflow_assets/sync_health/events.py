@@ -1,0 +1,324 @@
+"""What went before each sync: one Ibis expression over ``sync_attempt`` and ``api_status`` events.
+
+A sync is described by what is known strictly before a moment, which lies ``lead_minutes`` before it and after the
+attempt before it: its integration's own attempts, and how the attempts of all on the same API, and on every API, came
+out in the whole minutes before the moment. Sums are of whole numbers (microseconds, thousandths of a logarithm), so
+that they are the same in whatever order an engine adds them.
+
+``history`` describes every attempt, for training; ``due`` describes syncs that are due, for serving. Both are made of
+the same parts and give the same numbers.
+"""
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal
+
+from crewflow_assets.sync_health.measures import (
+    ERRORS,
+    MEASURES,
+    MINUTE,
+    NEIGHBOUR_MINUTES,
+    OWN_EXCLUDED,
+    Measure,
+)
+
+if TYPE_CHECKING:
+    import ibis
+    import pyarrow as pa
+
+Engine = Literal["duckdb", "pyspark"]
+
+STATUSES = ("operational", "maintenance", "degraded", "partial_outage", "major_outage")
+"""In the order of how bad they are; a place in it stands for a status."""
+_WORDS = (
+    ("rate_limit", ("429", "rate", "thrott", "quota")),
+    ("auth", ("auth", "token", "forbidden", "401", "403", "grant")),
+    ("timeout", ("timeout", "timed")),
+    ("connection", ("connect", "network", "dns", "ssl", "tls", "socket")),
+    ("server", ("5xx", "server", "unavailable", "maintenance", "gateway")),
+)
+_KEYS = {"event_id": "string", "company_id": "string", "integration_id": "string", "system": "string"}
+_MOMENT = {"occurred_at": "timestamp('UTC', 6)"}
+_LEAD = {"lead_minutes": "float64"}
+ATTEMPT_COLUMNS = {
+    **_KEYS,
+    **_MOMENT,
+    "ok": "boolean",
+    "latency_ms": "float64",
+    "status_code": "int64",
+    "error_class": "string",
+    "network_latency_ms": "float64",
+    "calls": "int64",
+    "calls_left": "int64",
+    "calls_limit": "int64",
+    "rate_limit_hits": "int64",
+    "retry_after_seconds": "float64",
+    "records_failed": "int64",
+    "interval_minutes": "float64",
+    **_LEAD,
+}
+"""The columns of ``sync_attempt`` that count, and how long before the attempt it is described."""
+DUE_COLUMNS = {**_KEYS, **_MOMENT, **_LEAD}
+"""Syncs that are due at ``occurred_at``, one for each integration, described ``lead_minutes`` before."""
+STATUS_COLUMNS = {"system": "string", **_MOMENT, "status": "string"}
+_COUNTS = ("n", "failed", "onset", "limited")
+_ID = ("company_id", "integration_id")
+
+
+@lru_cache(maxsize=8)
+def compiled(form: Literal["history", "due"] = "history", engine: Engine = "duckdb") -> str:
+    """Return the expression as SQL, compiled once.
+
+    Its tables are named ``attempts`` and ``statuses``, for syncs that are due also ``around`` and ``due``.
+    """
+    import ibis
+
+    getattr(ibis, engine)  # loads the backend, whose options its compiler reads
+    attempts = ibis.table(ATTEMPT_COLUMNS, name="attempts")
+    statuses = ibis.table(STATUS_COLUMNS, name="statuses")
+    if form == "history":
+        return str(ibis.to_sql(history(attempts, statuses, engine), dialect=engine))
+    around, syncs = ibis.table(ATTEMPT_COLUMNS, name="around"), ibis.table(DUE_COLUMNS, name="due")
+    return str(ibis.to_sql(due(attempts, around, statuses, syncs, engine), dialect=engine))
+
+
+def history(attempts: "ibis.Table", statuses: "ibis.Table", engine: Engine = "duckdb") -> "ibis.Table":
+    """Describe each attempt by what went before it.
+
+    Args:
+        attempts: Of ``ATTEMPT_COLUMNS``.
+        statuses: Of ``STATUS_COLUMNS``.
+        engine: Whose SQL it is going to be.
+    """
+    t = _prepared(attempts, engine)
+    named = {name: _over(t, measure) for name, measure in MEASURES.items()}
+    rows = _at_its_minute(t.mutate(**named))
+    described = _beside_neighbours(rows, rows, _statuses(statuses, engine))
+    return described.select(*_KEYS, "occurred_at", "ok", "failed", "error", *_described())
+
+
+def due(
+    attempts: "ibis.Table",
+    around: "ibis.Table",
+    statuses: "ibis.Table",
+    syncs: "ibis.Table",
+    engine: Engine = "duckdb",
+) -> "ibis.Table":
+    """Describe each sync that is due by what went before its moment; see ``history``.
+
+    Args:
+        attempts: Those of the integrations asked about, before the moment.
+        around: Those of all integrations in the hour before the moment, and the one before these of each.
+        statuses: Of ``STATUS_COLUMNS``.
+        syncs: Of ``DUE_COLUMNS``.
+        engine: Whose SQL it is going to be.
+    """
+    import ibis
+
+    prepared = _prepared(attempts, engine)
+    wanted = syncs.select(*_ID, due_micros=_micros(syncs.occurred_at, engine))
+    own = prepared.inner_join(wanted, _ID)
+    own = own.filter(own.micros < own.due_micros)
+    newest_first = ibis.window(group_by=_ID, order_by=[own.micros.desc(), own.event_id.desc()])
+    own = own.mutate(back=ibis.row_number().over(newest_first) + 1)
+    grouped = own.group_by(_ID).aggregate(
+        place=own.n.sum(), **{name: _grouped(own, measure) for name, measure in MEASURES.items()}
+    )
+    rows = syncs.mutate(micros=_micros(syncs.occurred_at, engine)).left_join(grouped, _ID)
+    sums = [name for name, measure in MEASURES.items() if measure.how in ("sum", "count")]
+    rows = rows.mutate(**{name: rows[name].fill_null(0) for name in ("place", *sums)})
+    rows = _at_its_minute(rows)
+    described = _beside_neighbours(_prepared(around, engine), rows, _statuses(statuses, engine))
+    return described.select(*_KEYS, "occurred_at", *_described())
+
+
+def _described() -> list[str]:
+    own = [f"own_{name}_{n}m" for n in NEIGHBOUR_MINUTES for name in ("n", "failed", "limited")]
+    others = [f"{prefix}_{name}_{n}m" for prefix in ("api", "fleet") for n in NEIGHBOUR_MINUTES for name in _COUNTS]
+    return ["lead", "place", *MEASURES, *own, *others, "api_status"]
+
+
+def _micros(moment: "ibis.Value", engine: Engine) -> "ibis.Value":
+    """Return microseconds since 1970, whatever the session's time zone."""
+    import ibis
+
+    @ibis.udf.scalar.builtin(
+        name="epoch_us" if engine == "duckdb" else "unix_micros", signature=((moment.type(),), "int64")
+    )
+    def micros(value):  # type: ignore[no-untyped-def]
+        """The engine's own function."""
+
+    return micros(moment)
+
+
+def _prepared(attempts: "ibis.Table", engine: Engine) -> "ibis.Table":
+    """Add whole numbers to measure, the attempt's place among its integration's, and whether the outcome changed."""
+    import ibis
+
+    t = attempts.select(*ATTEMPT_COLUMNS)
+    micros = _micros(t.occurred_at, engine)
+    latency = (t.latency_ms * 1000).round().cast("int64")
+    log_latency = ibis.ifelse(t.ok, ((t.latency_ms + 1).ln() * 1000).round().cast("int64"), ibis.null("int64"))
+    t = t.mutate(
+        micros=micros,
+        known_minute=((micros + latency.fill_null(0)) // MINUTE).cast("int64"),
+        latency=latency,
+        log_latency=log_latency,
+        log_latency_sq=log_latency * log_latency,
+        network=(t.network_latency_ms * 1000).round().cast("int64"),
+        interval=t.interval_minutes,
+        retry_after=t.retry_after_seconds,
+        n=ibis.literal(1, "int64"),
+        succeeded=t.ok.ifelse(1, 0).cast("int64"),
+        failed=t.ok.ifelse(0, 1).cast("int64"),
+        error=ibis.ifelse(t.ok, 0, _error_class(t)).cast("int64"),
+    )
+    plain = ibis.window(group_by=_ID, order_by=["micros", "event_id"])
+    t = t.mutate(place=ibis.row_number().over(plain), before=t.succeeded.lag().over(plain))
+    flip = (t.succeeded != t.before).ifelse(1, 0).fill_null(0).cast("int64")
+    return t.mutate(
+        flip=flip,
+        onset=((t.failed == 1) & (t.before == 1)).ifelse(1, 0).fill_null(0).cast("int64"),
+        limited=(t.error == 1).ifelse(1, 0).cast("int64"),
+        ok_place=ibis.ifelse(t.ok, t.place, ibis.null("int64")),
+        failed_place=ibis.ifelse(t.ok, ibis.null("int64"), t.place),
+        ok_micros=ibis.ifelse(t.ok, t.micros, ibis.null("int64")),
+        failed_micros=ibis.ifelse(t.ok, ibis.null("int64"), t.micros),
+        flip_micros=ibis.ifelse(flip == 1, t.micros, ibis.null("int64")),
+        **{f"is_{name}": (t.error == i + 1).ifelse(1, 0).cast("int64") for i, name in enumerate(ERRORS)},
+    )
+
+
+def _error_class(t: "ibis.Table") -> "ibis.Value":
+    """Return the place of the error's class, by status code first and by words in its name after that."""
+    import ibis
+
+    place = {name: i + 1 for i, name in enumerate(ERRORS)}
+    code, name = t.status_code, t.error_class.lower()
+    branches = [
+        (code == 429, place["rate_limit"]),
+        (code.isin([401, 403]), place["auth"]),
+        (code >= 500, place["server"]),
+    ]
+    branches += [(name.contains(word), place[kind]) for kind, words in _WORDS for word in words]
+    return ibis.cases(*branches, else_=place["refused"])
+
+
+def _over(t: "ibis.Table", measure: Measure) -> "ibis.Value":
+    """Return a measure of the attempts before each attempt."""
+    import ibis
+
+    column = t[measure.column]
+    if measure.how == "at":
+        return column.lag(measure.attempts).over(ibis.window(group_by=_ID, order_by=["micros", "event_id"]))
+    if measure.attempts is not None:
+        window = ibis.rows_window(group_by=_ID, order_by=["micros", "event_id"], preceding=(measure.attempts, 1))
+    else:
+        window = ibis.range_window(group_by=_ID, order_by="micros", preceding=(measure.micros, 1))
+    value = getattr(column, measure.how)().over(window)
+    return value.cast("float64") if measure.how == "max" else value.fill_null(0).cast("float64")
+
+
+def _grouped(t: "ibis.Table", measure: Measure) -> "ibis.Value":
+    """Return a measure of the attempts before the sync that is due."""
+    column = t[measure.column]
+    if measure.how == "at":
+        return column.max(where=t.back == measure.attempts)
+    inside = t.back <= measure.attempts if measure.attempts is not None else t.micros >= t.due_micros - measure.micros
+    return getattr(column, measure.how)(where=inside).cast("float64")
+
+
+def _at_its_minute(t: "ibis.Table") -> "ibis.Table":
+    """Add the moment's minute, and which of the own attempts the neighbours' windows would count."""
+    import ibis
+
+    known = t.last_micros + t.last_latency.fill_null(0)
+    lead = (t.lead_minutes * MINUTE).round().cast("int64").fill_null(0)
+    lead = ibis.greatest(ibis.least(lead, (t.micros - known).fill_null(lead)), 0)
+    t = t.mutate(lead=lead, minute=((t.micros - lead) // MINUTE).cast("int64"))
+    own = {}
+    for n in NEIGHBOUR_MINUTES:
+        inside = {k: t[f"known_minute_{k}"].between(t.minute - n, t.minute - 1) for k in OWN_EXCLUDED}
+        own[f"own_n_{n}m"] = _count(list(inside.values()))
+        own[f"own_failed_{n}m"] = _count([inside[k] & (t[f"error_{k}"] > 0) for k in OWN_EXCLUDED])
+        own[f"own_limited_{n}m"] = _count([inside[k] & (t[f"error_{k}"] == 1) for k in OWN_EXCLUDED])
+    return t.mutate(**own)
+
+
+def _count(conditions: "list[ibis.Value]") -> "ibis.Value":
+    total = conditions[0].ifelse(1, 0).fill_null(0)
+    for condition in conditions[1:]:
+        total = total + condition.ifelse(1, 0).fill_null(0)
+    return total
+
+
+def _statuses(statuses: "ibis.Table", engine: Engine) -> "ibis.Table":
+    import ibis
+
+    places = [(statuses.status == status, place) for place, status in enumerate(STATUSES)]
+    return statuses.select(
+        "system",
+        minute=(_micros(statuses.occurred_at, engine) // MINUTE).cast("int64"),
+        status=ibis.cases(*places, else_=0).cast("int64"),
+    )
+
+
+def _beside_neighbours(attempts: "ibis.Table", rows: "ibis.Table", statuses: "ibis.Table") -> "ibis.Table":
+    """Add to rows how all attempts came out before their minutes, on the same API and on every one."""
+    by_system = _neighbours(attempts, rows, ["system"], "api", statuses)
+    by_all = _neighbours(attempts, rows, [], "fleet", None)
+    joined = rows.left_join(by_system, ["system", "minute"]).drop("system_right", "minute_right")
+    return joined.left_join(by_all, ["minute"]).drop("minute_right")
+
+
+def _neighbours(
+    attempts: "ibis.Table", rows: "ibis.Table", keys: list[str], prefix: str, statuses: "ibis.Table | None"
+) -> "ibis.Table":
+    """Return how attempts came out in the whole minutes before the minute of each row, for each value of the keys.
+
+    An attempt counts from the minute in which its outcome was known. Of statuses the last one counts, the worst of
+    its minute.
+    """
+    import ibis
+
+    nothing = dict.fromkeys(_COUNTS, ibis.literal(0, "int64"))
+    no_status = ibis.null("int64")
+    parts = [
+        attempts.select(*keys, *_COUNTS, minute=attempts.known_minute, status=no_status),
+        rows.select(*keys, "minute").distinct().mutate(**nothing, status=no_status),
+    ]
+    if statuses is not None:
+        parts.append(statuses.mutate(**nothing))
+    columns = [*keys, "minute", *_COUNTS, "status"]
+    u = ibis.union(*(part.select(*columns) for part in parts))
+    grid = u.group_by([*keys, "minute"]).aggregate(
+        **{name: u[name].sum() for name in _COUNTS}, status=(u.minute * 8 + u.status).max()
+    )
+    named: dict[str, ibis.Value] = {}
+    for n in NEIGHBOUR_MINUTES:
+        window = ibis.range_window(group_by=keys, order_by="minute", preceding=(n, 1))
+        for name in _COUNTS:
+            named[f"{prefix}_{name}_{n}m"] = grid[name].sum().over(window).fill_null(0).cast("float64")
+    if statuses is not None:
+        before = ibis.rows_window(group_by=keys, order_by="minute", preceding=(None, 1))
+        named[f"{prefix}_status"] = (grid.status.max().over(before) % 8).cast("float64")
+    return grid.select(*keys, "minute", **named)
+
+
+def describe(attempts: "pa.Table", statuses: "pa.Table", syncs: "pa.Table | None" = None) -> "pa.Table":
+    """Describe Arrow tables on DuckDB: each attempt (``history``), or the syncs that are due; in no particular order.
+
+    Args:
+        attempts: Of ``ATTEMPT_COLUMNS``; for syncs that are due, their integrations' and those around them.
+        statuses: Of ``STATUS_COLUMNS``.
+        syncs: Of ``DUE_COLUMNS``.
+    """
+    import duckdb
+
+    with duckdb.connect(config={"threads": 1}) as connection:
+        connection.register("attempts", attempts)
+        connection.register("statuses", statuses)
+        if syncs is None:
+            return connection.sql(compiled("history")).to_arrow_table()
+        connection.register("around", attempts)
+        connection.register("due", syncs)
+        return connection.sql(compiled("due")).to_arrow_table()

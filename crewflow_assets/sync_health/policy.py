@@ -1,0 +1,206 @@
+"""What is to be done about a risk: which action a cause supports, for how long, and when nothing should be done.
+
+Pure functions of a risk and of what is known of the integration; the watch, the predictions and simulations share
+them. Durations and thresholds are the PRD's (2.2) where it names them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from crewflow_assets.sync_health.contract import (
+    AT_RISK,
+    ActionName,
+    Cause,
+    RateLimitForecast,
+    RecommendedAction,
+    RiskFactor,
+)
+
+TroubleCause = Cause | Literal["unknown"]
+
+ACTION_OF: dict[TroubleCause, ActionName] = {
+    "rate_limit": "slow_down",
+    "api_down": "pause",
+    "auth": "reauthorise",
+    "data_quality": "review_records",
+}
+"""Latency and network trouble support no action: waiting or slowing does not mend them."""
+SCHEDULE: frozenset[ActionName] = frozenset(("slow_down", "pause"))
+
+SLOW_INTERVAL_MINUTES = 30
+SLOW_DOWN_LASTS = timedelta(hours=2)
+PAUSE_LASTS = timedelta(minutes=60)
+SHORTEST_PAUSE = timedelta(minutes=15)
+ASK_LASTS = timedelta(days=7)
+WITHHELD_ASK_LASTS = timedelta(days=1)
+DORMANT_AFTER = timedelta(days=1)
+
+LEADING_SHARE = 0.25
+"""A cause that explains less of the risk than this is told, but nothing is done about it."""
+SLOWING_COST = 0.3
+FAILURE_COST = 1.0
+FORECAST_ACTS_ABOVE = SLOWING_COST / FAILURE_COST
+"""Slowing is worth it where the expected cost of hitting the limit exceeds that of two hours of later syncs, which
+is taken as three tenths of a failed sync."""
+
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """What a model says of the next sync; factors come largest first."""
+
+    probability: float
+    factors: Sequence[RiskFactor] = ()
+    forecast: RateLimitForecast | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """What is known of an integration at the moment of decision.
+
+    ``schedule`` is the action that changes the schedule now, and ``schedule_ended_at`` when the last one ended.
+    ``held`` actions are not taken: they stand already, or someone took them back within a day.
+    """
+
+    interval_minutes: float | None
+    freshness_minutes: float
+    last_attempt_at: datetime | None
+    last_ok_at: datetime | None
+    schedule: ActionName | None = None
+    schedule_ended_at: datetime | None = None
+    held: frozenset[ActionName] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What people are told: the cause, a sentence about it, and whether it explains enough to act on."""
+
+    cause: TroubleCause
+    detail: str
+    supported: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """An action that the platform takes by itself, until a moment; minutes where it changes the interval."""
+
+    action: ActionName
+    cause: TroubleCause
+    detail: str
+    until: datetime
+    interval_minutes: int | None = None
+
+
+def trouble_of(risk: Risk) -> Trouble | None:
+    """Name the trouble ahead: the leading cause of a risk above 0.7, or a rate limit that will be hit; else None."""
+    if risk.probability > AT_RISK:
+        explained = [factor for factor in risk.factors if factor.contribution > 0]
+        if not explained:
+            return Trouble("unknown", "no single cause stands out", supported=False)
+        lead = max(explained, key=lambda factor: factor.contribution)
+        share = lead.contribution / sum(factor.contribution for factor in explained)
+        return Trouble(lead.code, lead.detail, supported=share >= LEADING_SHARE)
+    forecast = risk.forecast
+    if forecast is not None and forecast.probability > FORECAST_ACTS_ABOVE:
+        return Trouble("rate_limit", f"will hit its rate limit in {in_words(forecast.minutes)}", supported=True)
+    return None
+
+
+def plan(risk: Risk, situation: Situation, at: datetime) -> Plan | None:
+    """Return what the platform does about a risk at a moment, or None where it does nothing by itself."""
+    trouble = trouble_of(risk)
+    if trouble is None or not trouble.supported or is_dormant(situation.last_attempt_at, at):
+        return None
+    action = ACTION_OF.get(trouble.cause)
+    if action is None or action in situation.held:
+        return None
+    if action not in SCHEDULE:
+        return Plan(action, trouble.cause, trouble.detail, at + ASK_LASTS)
+    if not _may_change_schedule(action, situation):
+        return None
+    if action == "slow_down":
+        interval = slow_interval(situation.interval_minutes, situation.freshness_minutes)
+        if interval is None:
+            return None
+        return Plan(action, trouble.cause, trouble.detail, at + SLOW_DOWN_LASTS, interval)
+    until = pause_until(situation, at)
+    return None if until is None else Plan(action, trouble.cause, trouble.detail, until)
+
+
+def recommended(risk: Risk, situation: Situation, at: datetime) -> list[RecommendedAction]:
+    """Return the actions to show beside a risk: first what the platform does by itself, then what a person might."""
+    trouble = trouble_of(risk)
+    if trouble is None:
+        return []
+    planned = plan(risk, situation, at)
+    names = [planned.action] if planned is not None else []
+    causes = [trouble.cause, *(factor.code for factor in risk.factors if factor.contribution > 0)]
+    names += [ACTION_OF[cause] for cause in causes if cause in ACTION_OF]
+    found = []
+    for name in dict.fromkeys(names):
+        automatic = planned is not None and name == planned.action
+        interval = slow_interval(situation.interval_minutes, situation.freshness_minutes)
+        if name == "slow_down" and interval is None:
+            continue
+        found.append(
+            RecommendedAction(
+                action=name,
+                interval_minutes=interval if name == "slow_down" else None,
+                duration_minutes=_pause_minutes(planned, at) if name == "pause" else None,
+                automatic=automatic,
+            )
+        )
+    return found
+
+
+def slow_interval(usual: float | None, freshness: float) -> int | None:
+    """Return the interval in minutes to slow down to: 30, or twice the usual where that is longer.
+
+    None where two such intervals would not fit into the freshness limit, so that a sync would come too late.
+    """
+    interval = max(SLOW_INTERVAL_MINUTES, round(2 * (usual or 0)))
+    return interval if 2 * interval <= freshness else None
+
+
+def pause_until(situation: Situation, at: datetime) -> datetime | None:
+    """Return the end of a pause: in 60 minutes, or earlier so that a sync is tried before the data is too old.
+
+    None where less than 15 minutes are left. Once the data is too old already, a full pause costs nothing more.
+    """
+    until = at + PAUSE_LASTS
+    if situation.last_ok_at is not None:
+        too_old = situation.last_ok_at + timedelta(minutes=situation.freshness_minutes)
+        if at < too_old < until:
+            until = too_old
+    return until if until - at >= SHORTEST_PAUSE else None
+
+
+def is_dormant(last_attempt_at: datetime | None, at: datetime) -> bool:
+    """Say whether an integration has not been syncing for a day, so that no sync is there to be saved."""
+    return last_attempt_at is None or at - last_attempt_at > DORMANT_AFTER
+
+
+def in_words(minutes: float) -> str:
+    """Render a duration as people say it: "about 2 hours"."""
+    if minutes < 1.5:
+        return "about a minute"
+    if minutes < 90:
+        return f"about {round(minutes)} minutes"
+    return f"about {round(minutes / 60)} hours"
+
+
+def _may_change_schedule(action: ActionName, situation: Situation) -> bool:
+    """Say whether the schedule may change: a pause may replace a slower schedule, and never without a try between.
+
+    While nothing syncs, nothing new is known, and a risk would renew its own pause for ever.
+    """
+    if situation.schedule is not None:
+        return action == "pause" and situation.schedule == "slow_down"
+    ended = situation.schedule_ended_at
+    return ended is None or (situation.last_attempt_at is not None and situation.last_attempt_at >= ended)
+
+
+def _pause_minutes(planned: Plan | None, at: datetime) -> int:
+    pause = planned.until - at if planned is not None and planned.action == "pause" else PAUSE_LASTS
+    return int(pause / timedelta(minutes=1))

@@ -1,0 +1,174 @@
+"""The attempts of the last weeks, in memory: read from the lake once, then kept up to date from the inbox.
+
+So a prediction sees an event as soon as it is posted, and costs no scan of the lake. One copy a process and
+installation; threads share it.
+"""
+
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select
+
+from crewflow_assets.ingest.event_kinds import PAYLOADS
+from crewflow_assets.lake.events import COMMIT_MARGIN, folder_of
+from crewflow_assets.settings import get_settings
+from crewflow_assets.store.database import reading
+from crewflow_assets.store.tables import Event
+from crewflow_assets.sync_health.events import ATTEMPT_COLUMNS, DUE_COLUMNS, STATUS_COLUMNS, compiled
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+KEPT_DAYS = 35
+"""Measures over attempts need so many days of an integration that syncs once a day."""
+AROUND = timedelta(hours=2)
+"""Attempts of others count for an hour from when their outcome was known."""
+KINDS = {"sync_attempt": ATTEMPT_COLUMNS, "api_status": STATUS_COLUMNS}
+TYPES = {"string": "VARCHAR", "boolean": "BOOLEAN", "float64": "DOUBLE", "int64": "BIGINT"}
+
+
+def sql_type(kind: str) -> str:
+    """Return DuckDB's name of a column's type."""
+    return TYPES.get(kind, "TIMESTAMPTZ")
+
+
+def _literal(moment: datetime) -> str:
+    return f"TIMESTAMPTZ '{moment.astimezone(UTC).isoformat()}'"
+
+
+class Recent:
+    """Recent events of one installation."""
+
+    def __init__(self) -> None:
+        import duckdb
+
+        self._connection = duckdb.connect(config={"threads": 1})
+        self._lock = threading.Lock()
+        self._begin: datetime | None = None
+        self._received: dict[str, datetime] = {}
+        self._counts: dict[str, int] = {}
+
+    def refresh(self, at: datetime) -> None:
+        """Take up what was posted since the last time; begin anew where an earlier moment is asked for."""
+        with self._lock:
+            begin = at - timedelta(days=KEPT_DAYS)
+            if self._begin is None or begin < self._begin or begin > self._begin + timedelta(days=KEPT_DAYS):
+                self._load(begin)
+            for kind in KINDS:
+                self._take_up(kind)
+
+    def cursor(self, at: datetime) -> "duckdb.DuckDBPyConnection":
+        """Return a connection with the views ``seen`` and ``statuses``: what happened before a moment."""
+        cursor = self._connection.cursor()
+        moment = _literal(at)
+        for view, kind in (("seen", "sync_attempt"), ("statuses", "api_status")):
+            columns = ", ".join(f'"{name}"' for name in KINDS[kind] if name != "lead_minutes")
+            lead = ", CAST(NULL AS DOUBLE) AS lead_minutes" if "lead_minutes" in KINDS[kind] else ""
+            cursor.execute(
+                f"CREATE TEMP VIEW {view} AS SELECT {columns}{lead} FROM {kind} WHERE occurred_at < {moment}"
+            )
+        return cursor
+
+    def described(self, cursor: "duckdb.DuckDBPyConnection", due: "pa.Table", at: datetime) -> "pa.Table":
+        """Describe syncs that are due, of ``DUE_COLUMNS``."""
+        cursor.register("due", due.select(list(DUE_COLUMNS)))
+        cursor.execute("CREATE TEMP TABLE attempts AS FROM seen SEMI JOIN due USING (company_id, integration_id)")
+        lately = _literal(at - AROUND)
+        cursor.execute(
+            f"CREATE TEMP TABLE around AS FROM seen WHERE occurred_at >= {lately} UNION ALL "
+            "SELECT unnest(newest) FROM (SELECT arg_max(s, (occurred_at, event_id)) AS newest FROM seen AS s "
+            f"WHERE occurred_at < {lately} GROUP BY company_id, integration_id)"
+        )
+        return cursor.sql(compiled("due")).to_arrow_table()
+
+    def _load(self, begin: datetime) -> None:
+        """Read the lake from a moment on, thinned to what measures look at."""
+        for kind, columns in KINDS.items():
+            names = [name for name in columns if name != "lead_minutes"]
+            declared = ", ".join(f'"{name}" {sql_type(columns[name])}' for name in names)
+            extra = "" if "company_id" in columns else ", event_id VARCHAR, company_id VARCHAR"
+            self._connection.execute(f"CREATE OR REPLACE TABLE {kind} ({declared}{extra}, received_at TIMESTAMPTZ)")
+            self._received.pop(kind, None)
+            self._counts[kind] = 0
+            days = sorted(folder_of(kind).glob("day=*/events.parquet"))
+            if kind == "sync_attempt":
+                days = [day for day in days if day.parent.name.removeprefix("day=") >= begin.date().isoformat()]
+            if not days:
+                continue
+            wanted = [*names, *(["event_id", "company_id"] if extra else []), "received_at"]
+            selected = ", ".join(f'"{name}"' for name in wanted)
+            self._connection.execute(
+                f"INSERT INTO {kind} BY NAME SELECT {selected} FROM read_parquet($files, union_by_name = true)",
+                {"files": [str(day) for day in days]},
+            )
+            [(newest,)] = self._connection.execute(f"SELECT max(received_at) FROM {kind}").fetchall()
+            if newest is not None:
+                self._received[kind] = newest
+        self._begin = begin
+
+    def _take_up(self, kind: str) -> None:
+        """Add events of the inbox that are not there yet.
+
+        Those of the last minutes are looked at again, as an event may be committed after a later one.
+        """
+        since = self._received.get(kind)
+        query = select(Event.event_id, Event.company_id, Event.occurred_at, Event.received_at, Event.payload).where(
+            Event.kind == kind
+        )
+        if since is not None:
+            query = query.where(Event.received_at >= since - COMMIT_MARGIN)
+        if kind == "sync_attempt":
+            query = query.where(Event.occurred_at >= self._begin)
+        with reading() as session:
+            newest = session.scalar(select(func.max(Event.received_at)).where(Event.kind == kind))
+            count = session.scalar(select(func.count()).select_from(query.with_only_columns(Event.id).subquery()))
+            if newest is None or (newest == since and count == self._counts[kind]):
+                return
+            rows = session.execute(query).all()
+        self._add(kind, rows)
+        self._received[kind], self._counts[kind] = newest, self._counted(kind, newest)
+
+    def _counted(self, kind: str, newest: datetime) -> int:
+        [(count,)] = self._connection.execute(
+            f"SELECT count(*) FROM {kind} WHERE received_at >= $since", {"since": newest - COMMIT_MARGIN}
+        ).fetchall()
+        return int(count)
+
+    def _add(self, kind: str, rows: Sequence[Any]) -> None:
+        import pyarrow as pa
+
+        columns = KINDS[kind]
+        names = [name for name in columns if name != "lead_minutes" and name in PAYLOADS[kind].model_fields]
+        defaults = {name: PAYLOADS[kind].model_fields[name].get_default() for name in names}
+        defaults = {name: value if isinstance(value, int) else None for name, value in defaults.items()}
+        moment = pa.timestamp("us", tz="UTC")
+        values: dict[str, pa.Array] = {
+            "event_id": pa.array([row.event_id for row in rows], pa.string()),
+            "company_id": pa.array([row.company_id for row in rows], pa.string()),
+            "occurred_at": pa.array([row.occurred_at for row in rows], moment),
+            "received_at": pa.array([row.received_at for row in rows], moment),
+        }
+        types = {"string": pa.string(), "boolean": pa.bool_(), "float64": pa.float64(), "int64": pa.int64()}
+        for name in names:
+            values[name] = pa.array([row.payload.get(name, defaults[name]) for row in rows], types[columns[name]])
+        self._connection.register("fresh", pa.table(values))
+        self._connection.execute(
+            f"INSERT INTO {kind} BY NAME SELECT * FROM fresh f WHERE NOT EXISTS "
+            f"(SELECT 1 FROM {kind} k WHERE k.company_id = f.company_id AND k.event_id = f.event_id)"
+        )
+        self._connection.unregister("fresh")
+
+
+@lru_cache(maxsize=2)
+def _recent(_url: str, _root: str) -> Recent:
+    return Recent()
+
+
+def recent() -> Recent:
+    """Return the one copy of this process and installation."""
+    settings = get_settings()
+    return _recent(settings.sqlalchemy_url, str(settings.root))

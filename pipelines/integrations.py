@@ -1,0 +1,149 @@
+"""Integrations as assets: the watch, which scores all of them every 15 minutes and acts, and their daily scores."""
+
+import dataclasses
+import warnings
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from pydantic import Field
+
+from crewflow_assets import clock
+from crewflow_assets.integration_health.daily import unscored_days, write_scores
+from crewflow_assets.lake.events import stale_days, write_day
+from crewflow_assets.models import spec_named
+from crewflow_assets.spec import ModelCode
+from crewflow_assets.store.database import reading, transaction
+from crewflow_assets.sync_health.integrations import number_of_integrations
+from crewflow_assets.sync_health.watch import MODEL, answering_scorer, tick
+from pipelines.lake import MOST_RUNS_A_TICK, days, range_tags
+
+if TYPE_CHECKING:  # the code location loads without MLflow
+    from crewflow_assets.registry import LoadedModel
+
+SYNC_KINDS = ("sync_attempt", "api_status")
+TICK = timedelta(minutes=15)
+
+
+class WatchConfig(dg.Config):
+    """Which moment a run of the watch is for."""
+
+    at: str | None = Field(None, description="The tick's moment, ISO 8601; by default, and once it is past, now.")
+
+
+def champion() -> "tuple[ModelCode, LoadedModel]":
+    """Return the code of sync health and its champion.
+
+    Raises:
+        NotReadyError: no version is registered yet.
+    """
+    from crewflow_assets import registry
+
+    spec = spec_named(MODEL)
+    return spec.code(), registry.load(spec, registry.CHAMPION)
+
+
+def _moment(config: WatchConfig) -> datetime:
+    now = clock.now()
+    planned = now if config.at is None else datetime.fromisoformat(config.at)
+    return planned if timedelta(0) <= now - planned < TICK else now
+
+
+@dg.asset(
+    name="watch",
+    key_prefix="integrations",
+    group_name="integrations",
+    description="The risk of every integration's next sync, and what was done about it: alerts, slower schedules, "
+    "pauses. Running a tick again changes nothing.",
+    deps=[dg.AssetKey(["lake", kind]) for kind in SYNC_KINDS] + [dg.AssetKey([MODEL, "champion"])],
+    kinds={"python"},
+)
+def watch(config: WatchConfig) -> dg.MaterializeResult[None]:
+    """Bring the lake up to date with what was posted, score with the champion, act."""
+    for kind in SYNC_KINDS:
+        with reading() as session:
+            for day in stale_days(session, kind):
+                write_day(session, kind, day)
+    code, loaded = champion()
+    at = _moment(config)
+    scorer = answering_scorer(lambda requests: code.answer(loaded.predictor, requests))
+    report = tick(scorer, at, model_version=loaded.label)
+    return dg.MaterializeResult(metadata={"at": at.isoformat(), "version": loaded.label} | dataclasses.asdict(report))
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", dg.BetaWarning)  # said of the backfill policy
+
+    @dg.asset(
+        name="daily_scores",
+        key_prefix="integrations",
+        group_name="integrations",
+        description="The health score of every integration as of the end of each UTC day, over the 30 days before.",
+        deps=[dg.AssetKey(["lake", "sync_attempt"]), dg.AssetKey(["lake", "conflict_decision"])],
+        partitions_def=days,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        kinds={"duckdb"},
+    )
+    def daily_scores(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        """Score a day, or a range of days in one run."""
+        chosen = [date.fromisoformat(day) for day in context.partition_keys]
+        with transaction() as session:
+            rows = write_scores(session, chosen)
+        return dg.MaterializeResult(metadata={"dagster/row_count": rows, "days": len(chosen)})
+
+
+watch_job = dg.define_asset_job(
+    "integrations_watch",
+    selection=dg.AssetSelection.assets(watch),
+    description="Score all integrations and act on the scores.",
+)
+scores_job = dg.define_asset_job(
+    "integrations_daily_scores",
+    selection=dg.AssetSelection.assets(daily_scores),
+    description="Score days of all integrations.",
+)
+
+
+@dg.schedule(
+    name="integrations_watch_schedule",
+    job=watch_job,
+    cron_schedule="*/15 * * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="A tick of the watch every 15 minutes, as soon as integrations and a champion are there.",
+)
+def watch_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Request the tick of the scheduled moment."""
+    from crewflow_assets import registry
+
+    with reading() as session:
+        if not number_of_integrations(session):
+            return dg.SkipReason("no integration is known yet; they become so with their first sync_attempt event")
+    if registry.CHAMPION not in registry.alias_numbers(spec_named(MODEL)):
+        return dg.SkipReason(f"{MODEL} has no champion yet; its schedule or `crewflow demo` trains it first")
+    at = context.scheduled_execution_time.isoformat()
+    return dg.RunRequest(run_key=at, run_config=dg.RunConfig(ops={"integrations__watch": WatchConfig(at=at)}))
+
+
+@dg.sensor(
+    name="integrations_unscored_days",
+    job=scores_job,
+    minimum_interval_seconds=300,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Asks for the scores of days that are over, once the lake holds all their sync attempts.",
+)
+def unscored(_context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """Request the unscored days: one run a day, or one run for the range when many are missing."""
+    with reading() as session:
+        missing = unscored_days(session)
+        waiting = len(stale_days(session, "sync_attempt")) if missing else 0
+    if not missing:
+        yield dg.SkipReason("every day that is over is scored")
+    elif waiting:
+        yield dg.SkipReason(f"waiting until the lake has taken up {waiting} days of sync attempts")
+    elif len(missing) > MOST_RUNS_A_TICK:
+        yield dg.RunRequest(run_key=f"{missing[0]}/{missing[-1]}", tags=range_tags(missing[0], missing[-1]))
+    else:
+        for day in missing:
+            yield dg.RunRequest(run_key=day.isoformat(), partition_key=day.isoformat())

@@ -1,0 +1,135 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks.sync_prevention import CEILING, NOTHING, RULE, Loop
+from benchmarks.sync_prevention_figures import Due, due_syncs, fate_of, figures, ratio
+from benchmarks.sync_prevention_policies import BlindSlowing, Ceiling
+from benchmarks.sync_prevention_rule import LastError
+from benchmarks.sync_prevention_watch import Watched
+from crewflow_assets.twin.sync.attempts import Attempts, Cause
+from crewflow_assets.twin.sync.policy import Policy
+from crewflow_assets.twin.sync.world import SyncWorld, run
+
+LOOP = Loop(draws=3, integrations=15, warm_up=2, days=4)
+
+
+def attempts(rows: list[tuple[int, int, bool]]) -> Attempts:
+    """Return attempts of (who, tick, ok), a tick being 15 minutes."""
+    who, tick, ok = (np.array(column) for column in zip(*rows, strict=True))
+    nothing = np.zeros(len(who))
+    cause = np.where(ok, Cause.NONE, Cause.API_DOWN).astype(np.int8)
+    return Attempts(who, tick, tick * 15.0, (~ok).astype(np.int8), *(nothing,) * 8, cause, nothing)  # type: ignore[arg-type]
+
+
+def due_of(world: Attempts, until: int = 100) -> Due:
+    return due_syncs(world, np.zeros(5, dtype=np.int64), from_tick=0, until_tick=until)
+
+
+def test_without_a_policy_a_due_sync_fails_as_its_attempt_does() -> None:
+    world = attempts([(0, 0, True), (0, 4, False), (0, 8, True), (1, 1, False), (1, 100, True)])
+    due = due_of(world)
+    fate = fate_of(due, world, freshness_minutes=240)
+    assert (fate.failed == due.failed).all()
+    assert fate.failed.tolist() == [False, True, False, True]
+    assert fate.stale.tolist() == [False, False, False, True]  # the first was made good an hour later
+    assert (fate.delay == 0).all()
+
+
+def test_a_sync_that_is_held_back_is_carried_by_the_next_attempt() -> None:
+    due = due_of(attempts([(0, 0, False), (0, 4, False), (0, 8, True)]))
+    fate = fate_of(due, attempts([(0, 6, True), (0, 8, True)]), freshness_minutes=240)
+    assert not fate.failed.any()
+    assert fate.delay.tolist() == [90, 30, 0]
+
+
+def test_holding_back_beyond_the_freshness_limit_is_a_failure() -> None:
+    due = due_of(attempts([(0, 0, True), (0, 4, True), (0, 8, True)]))
+    fate = fate_of(due, attempts([(0, 18, True)]), freshness_minutes=240)
+    assert fate.failed.tolist() == [True, False, False]
+    assert fate_of(due, attempts([(1, 18, True)]), freshness_minutes=240).failed.all()
+
+
+def test_one_failed_attempt_fails_all_that_it_carries() -> None:
+    due = due_of(attempts([(0, 0, True), (0, 4, True), (0, 8, True)]))
+    fate = fate_of(due, attempts([(0, 8, False), (0, 9, True)]), freshness_minutes=240)
+    assert fate.failed.all()
+    assert not fate.stale.any()
+
+
+def test_what_a_policy_causes_counts_against_it() -> None:
+    world = attempts([(0, 0, False), (0, 4, True), (0, 8, True)])
+    due, late = due_of(world), attempts([(0, 4, True), (0, 40, True)])
+    nothing = fate_of(due, world, freshness_minutes=240)
+    one = figures(due, fate_of(due, late, freshness_minutes=240), nothing=nothing, ceiling=nothing)
+    assert one.avoided.value == 0  # one avoided, one caused
+    assert one.by_cause[Cause.API_DOWN].value == 1
+    assert one.caused.value == pytest.approx(1000 / 3)
+
+
+def test_a_ratio_is_that_of_the_sums_and_lies_in_its_interval() -> None:
+    interval = ratio(np.array([1.0, 2.0, 0.0]), np.array([2.0, 2.0, 4.0]))
+    assert interval.value == pytest.approx(3 / 8)
+    assert interval.low < 3 / 8 < interval.high
+    assert np.isnan(ratio(np.zeros(2), np.zeros(2)).value)
+
+
+@pytest.fixture(scope="module")
+def nothing() -> Attempts:
+    return run(LOOP.world())
+
+
+def make(name: str, world: SyncWorld) -> Policy:
+    match name:
+        case "ceiling":
+            return Ceiling(world, from_tick=LOOP.from_tick, bearable=0.1)
+        case "blind":
+            return BlindSlowing(world, from_tick=LOOP.from_tick, ticks=8)
+        case _:
+            return Watched(world, LastError(world), from_tick=LOOP.from_tick)
+
+
+@pytest.mark.parametrize("name", ["ceiling", "blind", "rule"])
+def test_nothing_differs_before_a_policy_begins_and_something_does_afterwards(name: str, nothing: Attempts) -> None:
+    world = LOOP.world()
+    led = run(world, make(name, world))
+    before, after = (each.where(each.tick < LOOP.from_tick) for each in (nothing, led))
+    assert np.array_equal(before.who, after.who)
+    assert np.array_equal(before.error, after.error)
+    assert len(led) != len(nothing)
+
+
+def test_the_ceiling_avoids_more_than_the_rule_and_the_rule_more_than_nothing(nothing: Attempts) -> None:
+    failures = []
+    for name in ("ceiling", "rule"):
+        world = LOOP.world()
+        due = due_syncs(nothing, world.fleet.draw, from_tick=LOOP.from_tick, until_tick=world.ticks - 96)
+        failures.append(fate_of(due, run(world, make(name, world)), freshness_minutes=240).failed.sum())
+    assert failures[0] < failures[1] < due.failed.sum()
+
+
+def test_people_are_told_once_of_a_trouble_that_goes_on(nothing: Attempts) -> None:
+    world = LOOP.world()
+    policy = Watched(world, LastError(world), from_tick=LOOP.from_tick)
+    run(world, policy)
+    failing = nothing.where(~nothing.ok & (nothing.tick >= LOOP.from_tick))
+    assert 0 < policy.told.sum() < len(failing) / 2
+    assert policy.told.sum() >= len(set(failing.who.tolist())) / 2
+
+
+def test_the_command_prints_its_tables(tmp_path: Path) -> None:
+    import typer
+
+    from benchmarks.sync_prevention import main
+
+    app = typer.Typer()
+    app.command()(main)
+    size = ["--draws", "2", "--integrations", "8", "--days", "2", "--warm-up", "1", "--skip-model"]
+    shown = CliRunner().invoke(app, [*size, "--json", str(tmp_path / "f.json"), "--plots", str(tmp_path)])
+    assert shown.exit_code == 0, shown.output
+    for name in (NOTHING, CEILING, RULE):
+        assert f"| {name} |" in shown.output
+    assert (tmp_path / "f.json").exists()
+    assert (tmp_path / "sync-prevention.png").exists()

@@ -1,0 +1,40 @@
+from dataclasses import replace
+
+import numpy as np
+
+from benchmarks.sync_prevention import START
+from benchmarks.sync_prevention_model import ModelScorer, fit_on_twin
+from crewflow_assets.sync_health.contract import AT_RISK
+from crewflow_assets.sync_health.policy import FORECAST_ACTS_ABOVE
+from crewflow_assets.twin.sync.outages import Kind, Phase
+from crewflow_assets.twin.sync.world import SyncWorld, standard_draw
+
+BEGIN = 8 * 96
+"""The tick at which an outage of ten hours begins, after a week of history."""
+
+
+def test_the_model_finds_those_that_are_due_in_an_outage() -> None:
+    predictor = fit_on_twin(4, 12, 14, START, lambda _done, _total: None)
+    down = Phase(Kind.OUTAGE, 15.0 * BEGIN, 15.0 * BEGIN + 600, failing=1.0, latency=3.0, announced=True)
+    draw = replace(standard_draw(2001, 12), injected={"quickbooks": [down]})
+    world = SyncWorld([draw], start=START, days=9)
+    scorer = ModelScorer(world, predictor, from_tick=BEGIN)
+    named = hit = failed = 0
+    for tick in range(BEGIN + 16):
+        world.begin_tick()
+        view = world.view()
+        scorer.see(view)
+        risks = scorer.risks(view) if tick >= BEGIN else {}
+        assert set(risks) <= set(world.schedule.running(tick).tolist())
+        for risk in risks.values():
+            forecast = risk.forecast
+            may_act = forecast is not None and forecast.probability > FORECAST_ACTS_ABOVE
+            assert risk.probability > AT_RISK or may_act
+        ran = world.finish_tick()
+        sure = [who for who, risk in risks.items() if risk.probability > AT_RISK]
+        named += len(sure)
+        hit += int((~ran.ok & np.isin(ran.who, sure)).sum())
+        failed += int((~ran.ok).sum()) if tick > BEGIN + 4 else 0
+    assert hit / named > 0.8
+    assert hit > failed / 2
+    assert scorer.looked > 0

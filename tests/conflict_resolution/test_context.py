@@ -1,0 +1,143 @@
+"""What is known of a conflict: from before it alone, and the same for training and serving."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from crewflow_assets import clock
+from crewflow_assets.conflict_resolution.context import Decided, History, cases_of, decided_cases, decided_in, told_of
+from crewflow_assets.conflict_resolution.contract import ConflictRequest
+from crewflow_assets.handlers import EVENT_HANDLERS
+from crewflow_assets.ingest.event_kinds import PAYLOADS
+from crewflow_assets.ingest.events import record_events
+from crewflow_assets.lake.events import stale_days, write_day
+from crewflow_assets.store.database import reading, transaction
+from crewflow_assets.twin.timecards.crews import Employer
+from crewflow_assets.twin.timecards.filling import events_of
+from crewflow_assets.twin.timecards.world import build_timecards
+from tests.conflict_resolution.deciding import add_companies, told
+
+END = datetime(2026, 3, 2, 15, 0, tzinfo=UTC)
+AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+def card(worker: str, day: str, hours: float, *, side: str = "crewflow", project: str = "p-4") -> dict[str, Any]:
+    values = {"hours": hours, "cost_code": "03-100", "worker_id": worker, "project_id": project, "date": day}
+    return {
+        "record_type": "timecard",
+        "record_id": f"t-{worker}-{day}",
+        "side": side,
+        "version": "1",
+        "values": values,
+    }
+
+
+def decision(conflict_id: str, resolution: str, **more: Any) -> dict[str, Any]:
+    payload = {
+        "conflict_id": conflict_id,
+        "conflict_type": "hours_mismatch",
+        "resolution": resolution,
+        "decided_by": "dana",
+    }
+    return PAYLOADS["conflict_decision"].model_validate(payload | more).model_dump(mode="json")
+
+
+def conflict(conflict_id: str = "x-1", **changes: Any) -> dict[str, Any]:
+    return told(conflict_id, **changes).model_dump(mode="json")
+
+
+def test_crew_mates_and_the_same_weekdays_before_are_third_records() -> None:
+    history = History()
+    for worker, day, hours in (
+        ("w-1", "2026-03-01", 8.0),
+        ("w-9", "2026-03-01", 8.0),
+        ("w-9", "2026-02-22", 8.0),
+        ("w-9", "2026-02-15", 7.5),
+        ("w-9", "2026-02-23", 6.0),
+    ):
+        history.feed("c-1", "record_version", AT, card(worker, day, hours))
+    history.feed("c-1", "record_version", AT, card("w-2", "2026-03-01", 4.0, project="p-9"))
+    history.feed("c-1", "record_version", AT, card("w-3", "2026-03-01", 4.0, side="external"))
+    history.feed("c-1", "record_version", AT, {**card("w-4", "x", 1.0), "values": {"anything": 1}})
+    case = history.case_of(told_of(conflict()), AT)
+    assert [(third.source, third.value) for third in case.third] == [
+        ("crew", 8.0),
+        ("previous_day", 8.0),
+        ("previous_day", 7.5),
+    ]
+    assert (case.weekday, case.hours_since_sync) == (6, 6.0)
+
+
+def test_choices_and_reliabilities_count_decisions_of_people_before_it() -> None:
+    history = History()
+    history.feed("c-1", "conflict", AT, conflict("x-1"))
+    history.feed("c-1", "conflict", AT, conflict("x-2", values={"crewflow": 8.0, "external": 4.0}))
+    assert history.feed("c-1", "conflict_decision", AT, decision("x-1", "use_external", method="model")) is None
+    first = history.feed("c-1", "conflict_decision", AT, decision("x-1", "use_external", blind=True, propensity=0.05))
+    assert isinstance(first, Decided)
+    assert (first.case.choices[2], first.blind, first.propensity) == ((0.0, 0.0, 0.0), True, 0.05)
+    history.feed("c-1", "conflict_decision", AT, decision("x-2", "use_crewflow"))
+    case = history.case_of(told_of(conflict("x-3")), AT)
+    assert case.choices == ((0.0, 1.0, 0.0), (1.0, 1.0, 0.0), (1.0, 1.0, 0.0))
+    assert (case.crewflow_reliability, case.worker_reliability) == (0.5, 0.5)
+    assert history.feed("c-1", "conflict_decision", AT, decision("x-77", "manual")) is None
+
+
+@pytest.fixture
+def filled(sqlite_store: Engine) -> list[Any]:
+    """Two simulated companies up to now, with the events of the last three days still to come."""
+    employers = [Employer(f"c-{n}", "quickbooks", 6, END.date() - timedelta(days=40)) for n in (1, 2)]
+    add_companies("c-1", "c-2")
+    return [event for history in build_timecards(employers, seed=7, end=END) for event in events_of(history)]
+
+
+def post(events: list[Any]) -> None:
+    with clock.fixed(END), transaction() as session:
+        record_events(session, sorted(events, key=lambda e: e.occurred_at), handlers=EVENT_HANDLERS)
+
+
+def test_training_and_serving_know_the_same(filled: list[Any]) -> None:
+    asked = sorted((e for e in filled if e.kind == "conflict"), key=lambda e: e.occurred_at)[-12:]
+    served = {}
+    done: set[str] = set()
+    for event in asked:
+        earlier = [e for e in filled if e.occurred_at < event.occurred_at and e.event_id + e.company_id not in done]
+        post(earlier)
+        done |= {e.event_id + e.company_id for e in earlier}
+        payload = event.payload
+        request = ConflictRequest(
+            company_id=event.company_id,
+            crewflow_value=payload["values"]["crewflow"],
+            external_value=payload["values"]["external"],
+            **{name: payload[name] for name in ("conflict_type", "worker_id", "project_id", "timecard_date")},
+            **{name: payload[name] for name in ("crewflow_updated_at", "external_updated_at", "last_sync_timestamp")},
+        )
+        post([event])
+        done.add(event.event_id + event.company_id)
+        with reading() as session:
+            served[payload["conflict_id"]] = cases_of(session, [request], event.occurred_at)[0]
+    post([e for e in filled if e.event_id + e.company_id not in done])
+    for kind in ("record_version", "conflict", "conflict_decision"):
+        with reading() as session:
+            for day in stale_days(session, kind):
+                write_day(session, kind, day)
+    trained = {found.conflict_id: found.case for found in decided_cases(END)}
+    same = served.keys() & trained.keys()
+    assert len(same) >= 4
+    for conflict_id in same:
+        assert served[conflict_id] == trained[conflict_id], conflict_id
+
+
+def test_the_lake_gives_what_the_events_give(filled: list[Any]) -> None:
+    def stream() -> Iterator[tuple[str, datetime, str, Mapping[str, Any]]]:
+        for event in sorted(filled, key=lambda e: (e.company_id, e.occurred_at)):
+            payload = PAYLOADS[event.kind].model_validate(event.payload).model_dump(mode="json")
+            yield event.company_id, event.occurred_at, event.kind, payload
+
+    found = list(decided_in(stream()))
+    decided = {e.payload["conflict_id"] for e in filled if e.kind == "conflict_decision"}
+    assert {one.conflict_id for one in found} == decided
+    assert all(one.opened_at < one.decided_at < END for one in found)

@@ -1,0 +1,122 @@
+"""The watch and the daily scores in Dagster: they run, they wait for what they need, and say so."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+from sqlalchemy import Engine
+
+from crewflow_assets import clock, registry
+from crewflow_assets.spec import Answer
+from crewflow_assets.store.sync_tables import HealthScore, SyncRisk
+from crewflow_assets.sync_health.contract import SyncHealthRequest
+from pipelines import integrations
+from pipelines.definitions import defs
+from pipelines.integrations import TICK, WatchConfig, unscored, watch_schedule
+from tests.sync_health.watching import COMPANY, DAY, NOON, actions, add_companies, attempt, everything, post
+
+
+class Code:
+    """Says that every integration's API is down, and remembers when it was asked of how many."""
+
+    asked: list[tuple[datetime, int]]
+
+    def __init__(self) -> None:
+        self.asked = []
+
+    def answer(self, _predictor: object, requests: Sequence[SyncHealthRequest]) -> list[Answer]:
+        self.asked.append((clock.now(), len(requests)))
+        factor = {"code": "api_down", "detail": "all fail", "contribution": 0.8}
+        fields = {"failure_probability": 0.9, "risk_factors": [factor], "horizon_minutes": 15.0}
+        return [Answer(fields) for _ in requests]
+
+
+@dataclass
+class Loaded:
+    predictor: object = None
+    label: str = "1.4"
+
+
+@pytest.fixture
+def code(sqlite_store: Engine, monkeypatch: pytest.MonkeyPatch) -> Code:
+    """A company with an integration, and a champion that fears for all of them."""
+    code = Code()
+    monkeypatch.setattr(integrations, "spec_named", lambda _: type("Spec", (), {"code": lambda _: code})())
+    monkeypatch.setattr(registry, "load", lambda _spec, _version: Loaded())
+    monkeypatch.setattr(registry, "alias_numbers", lambda _: {registry.CHAMPION: 3})
+    add_companies(COMPANY)
+    return code
+
+
+def run(job: str, at: datetime, **options: Any) -> dg.ExecuteInProcessResult:
+    with clock.fixed(at), dg.DagsterInstance.ephemeral() as instance:
+        return defs.resolve_job_def(job).execute_in_process(instance=instance, **options)
+
+
+def scheduled(at: datetime) -> Any:
+    with dg.DagsterInstance.ephemeral() as instance, clock.fixed(at):
+        return watch_schedule(dg.build_schedule_context(instance=instance, scheduled_execution_time=at))
+
+
+def sensed(at: datetime) -> list[Any]:
+    with dg.DagsterInstance.ephemeral() as instance, clock.fixed(at):
+        return list(unscored(dg.build_sensor_context(instance=instance)))  # type: ignore[arg-type]
+
+
+def test_a_run_of_the_watch_scores_as_of_its_tick_and_acts(code: Code) -> None:
+    post(attempt(NOON - timedelta(minutes=5), interval_minutes=15))
+    config = dg.RunConfig(ops={"integrations__watch": WatchConfig(at=NOON.isoformat())})
+    result = run("integrations_watch", NOON + timedelta(seconds=20), run_config=config)
+    [event] = result.asset_materializations_for_node("integrations__watch")
+    assert event.metadata["at"].value == NOON.isoformat()
+    assert (event.metadata["integrations"].value, event.metadata["at_risk"].value) == (1, 1)
+    assert code.asked == [(NOON, 1)]
+    assert [risk.assessed_at for risk in everything(SyncRisk)] == [NOON]
+    assert actions()[0].model_version == "1.4"
+
+
+def test_a_run_that_comes_a_tick_too_late_looks_at_the_present(code: Code) -> None:
+    post(attempt(NOON - timedelta(minutes=5)))
+    config = dg.RunConfig(ops={"integrations__watch": WatchConfig(at=NOON.isoformat())})
+    run("integrations_watch", NOON + TICK, run_config=config)
+    assert code.asked == [(NOON + TICK, 1)]
+
+
+def test_the_schedule_waits_for_integrations_and_a_champion(code: Code, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "no integration is known" in scheduled(NOON).skip_message
+    post(attempt(NOON))
+    request = scheduled(NOON + TICK)
+    assert request.run_key == (NOON + TICK).isoformat()
+    assert request.run_config["ops"]["integrations__watch"]["config"] == {"at": (NOON + TICK).isoformat()}
+    monkeypatch.setattr(registry, "alias_numbers", lambda _: {})
+    assert "no champion yet" in scheduled(NOON).skip_message
+
+
+def test_the_days_that_are_over_are_scored_once_the_lake_has_them(code: Code) -> None:
+    [skipped] = sensed(NOON)
+    assert skipped.skip_message == "every day that is over is scored"
+    post(attempt(NOON - DAY, latency_ms=100), attempt(NOON))
+    [waits] = sensed(NOON)
+    assert "2 days of sync attempts" in waits.skip_message
+    yesterday = (NOON - DAY).date().isoformat()
+    for day in (yesterday, NOON.date().isoformat()):
+        run("lake_sync_attempt", NOON, partition_key=day)
+    [request] = sensed(NOON)
+    assert (request.partition_key, request.run_key) == (yesterday, yesterday)
+    run("integrations_daily_scores", NOON, partition_key=yesterday)
+    [score] = everything(HealthScore)
+    assert (score.day.isoformat(), score.overall) == (yesterday, 97.5)
+    [skipped] = sensed(NOON)
+    assert isinstance(skipped, dg.SkipReason)
+
+
+def test_many_days_are_scored_in_one_run(code: Code) -> None:
+    post(attempt(NOON - 20 * DAY, latency_ms=100))
+    run("lake_sync_attempt", NOON, partition_key=(NOON - 20 * DAY).date().isoformat())
+    [request] = sensed(NOON)
+    assert request.partition_key is None
+    run("integrations_daily_scores", NOON, tags=dict(request.tags))
+    assert len(everything(HealthScore)) == 20

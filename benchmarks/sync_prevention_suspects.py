@@ -40,12 +40,12 @@ class Suspects:
 
     def see(self, view: View) -> None:
         """Take note of the tick before."""
-        for server, status in view.statuses:
-            self._odd_page[server] = status.status != OPERATIONAL
+        for page, status in view.statuses:
+            self._odd_page[page] = status.status != OPERATIONAL
         if view.attempts is None:
             return
         done, tick = view.attempts, view.tick - 1
-        who = done.who
+        who, server = done.who, self._fleet.server[done.who]
         self._failed[who[~done.ok]] = tick
         self._hit[who[done.hits > 0]] = tick
         known = ~np.isnan(done.calls_left)

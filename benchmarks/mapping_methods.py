@@ -4,6 +4,7 @@ A method ranks the targets for the codes that a split asks, from the labels that
 fitted by one recipe for all: on firms other than the one that is asked.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -38,7 +39,7 @@ class Method(Protocol):
         ...
 
 
-class Baseline:
+class Baseline(ABC):
     """A method that is fitted anew for every split; practised on the largest of the other firms."""
 
     name = ""
@@ -47,9 +48,9 @@ class Baseline:
         self.task = task
         self.embeddings = np.stack([query.embedding for query in task.queries])
 
+    @abstractmethod
     def scores(self, split: Split) -> Floats:
         """See Method."""
-        raise NotImplementedError
 
     def practice(self, fold: str, warm: bool) -> tuple[NDArray[np.int64], Floats]:
         """See Method."""

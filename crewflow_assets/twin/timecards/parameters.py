@@ -44,7 +44,7 @@ class TimecardParameters:
         0.985,
         0.95,
         0.995,
-        "Panko (panko.com/HumanErr/SimpleNontrivial.html): 1-5 % of such actions; with haste 4.5 % of decisions",
+        "Panko (panko.com/HumanErr/SimpleNontrivial.html): 1-5 %; set after a first result, docs/conflicts.md",
     )
     haste_newest: float = assumed(0.7, 0.5, 0.9, "of those in haste, who take what was edited last; else CrewFlow")
     undecided: float = assumed(0.04, 0.01, 0.1, "conflicts that nobody ever decides")

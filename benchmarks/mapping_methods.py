@@ -150,8 +150,8 @@ class Majority(Baseline):
 
 def baselines(task: Task, *, warm: bool) -> list[Method]:
     """Return the baselines of a regime."""
-    kinds = [Spelling, ZeroShot, Nearest, Sum, FixedHead, *([Majority] if warm else [])]
-    return [kind(task) for kind in kinds]
+    found: list[Method] = [Spelling(task), ZeroShot(task), Nearest(task), Sum(task), FixedHead(task)]
+    return [*found, Majority(task)] if warm else found
 
 
 def practice_splits(task: Task, fold: str, warm: bool) -> Iterator[Split]:

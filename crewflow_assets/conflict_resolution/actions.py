@@ -10,20 +10,18 @@ from sqlalchemy.orm import Session
 
 from crewflow_assets import clock
 from crewflow_assets.conflict_resolution.contract import Resolution, Value
-from crewflow_assets.conflict_resolution.ledger import (
+from crewflow_assets.conflict_resolution.ledger import ConflictLedger, Verdict, conflicts_named
+from crewflow_assets.conflict_resolution.metrics import after_review
+from crewflow_assets.conflict_resolution.queue import answer_of
+from crewflow_assets.conflict_resolution.reports import keep_report, problems_of, same_report
+from crewflow_assets.conflict_resolution.standing import (
     ACTOR,
     REOPENED,
-    ConflictLedger,
     ResolutionState,
-    Verdict,
-    conflicts_named,
     inputs_of,
     new_decision_id,
     refuse_edited,
 )
-from crewflow_assets.conflict_resolution.metrics import after_review
-from crewflow_assets.conflict_resolution.queue import answer_of
-from crewflow_assets.conflict_resolution.reports import keep_report, problems_of, same_report
 from crewflow_assets.conflict_resolution.switches import switch_of, why_not_automatic
 from crewflow_assets.errors import ConflictError, FieldProblem, InvalidInputError
 from crewflow_assets.evaluation.splits import uniform

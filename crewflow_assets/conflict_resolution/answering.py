@@ -8,7 +8,7 @@ import numpy as np
 from crewflow_assets import clock
 from crewflow_assets.conflict_resolution.context import cases_of
 from crewflow_assets.conflict_resolution.contract import RESOLUTIONS, ConflictRequest
-from crewflow_assets.conflict_resolution.features import Floats, matrix_of
+from crewflow_assets.conflict_resolution.features import Case, Floats, matrix_of
 from crewflow_assets.conflict_resolution.model import ConflictPredictor
 from crewflow_assets.conflict_resolution.reasons import Asked, reason, system_name
 from crewflow_assets.errors import FieldProblem, InvalidInputError
@@ -44,11 +44,18 @@ def answer(predictor: ConflictPredictor, requests: Sequence[ConflictRequest]) ->
     automatic, weighed = predictor.automatic(probability, types), predictor.contributions(rows)
     return [
         Answer(
-            _fields(request, said, sure=bool(sure))
-            | {"reason": reason(Asked(case, _action(said), system_name(request.system)), weight)}
+            _fields(request, said, sure=bool(sure) and not case.people_first)
+            | {"reason": reason(Asked(case, _action(said), system_name(request.system)), weight) + _reserved(case)}
         )
         for request, case, said, sure, weight in zip(requests, cases, probability, automatic, weighed, strict=True)
     ]
+
+
+def _reserved(case: Case) -> str:
+    """Say why no model decides this case, however sure it is."""
+    if not case.people_first:
+        return ""
+    return f"; people overrode an automatic decision like it, so they decide the next {case.people_first}"
 
 
 def _action(said: Floats) -> str:

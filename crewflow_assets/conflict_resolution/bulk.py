@@ -14,8 +14,9 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, or_, select, upda
 from sqlalchemy.orm import Session, aliased
 
 from crewflow_assets import clock
-from crewflow_assets.conflict_resolution.ledger import AGREED, ConflictLedger, ResolutionState
+from crewflow_assets.conflict_resolution.ledger import ConflictLedger
 from crewflow_assets.conflict_resolution.metrics import after_review
+from crewflow_assets.conflict_resolution.standing import AGREED, ResolutionState
 from crewflow_assets.errors import FieldProblem, InvalidInputError
 from crewflow_assets.store.conflict_tables import Conflict, ConflictResolution
 from crewflow_assets.store.database import batched, reading, transaction

@@ -34,6 +34,8 @@ KINDS = ("record_version", "conflict", "conflict_decision")
 MOST_CREW, MOST_DAYS = 8, 9
 PROJECT_DAYS = 365
 """A project's usual length; of its phase only the beginning is known, by its first record."""
+PEOPLE_FIRST = 3
+"""After people overrode an automatic decision, so many conflicts like it are decided by people again."""
 FIELDS = {"hours_mismatch": "hours", "duplicate": "hours", "cost_code_changed": "cost_code"}
 
 Choices = list[float]
@@ -96,6 +98,8 @@ class History:
     _alike: dict[Alike, Choices] = field(default_factory=lambda: defaultdict(lambda: [0.0] * 3))
     _workers: dict[str, Choices] = field(default_factory=lambda: defaultdict(lambda: [0.0] * 3))
     _held: Counter[tuple[str, str, bool]] = field(default_factory=Counter)
+    _acted: dict[str, tuple[str, Alike]] = field(default_factory=dict)
+    _people_first: Counter[Alike] = field(default_factory=Counter)
 
     def feed(self, company_id: str, kind: str, at: datetime, payload: Mapping[str, Any]) -> Decided | None:
         """Take an event in; a person's first decision on a conflict comes back with the conflict's case."""
@@ -109,8 +113,20 @@ class History:
                 told.external_updated_by,
             )
         elif payload["method"] == "person" and payload["action"] == "resolve":
+            self._notice_override(payload["conflict_id"], payload["resolution"])
             return self._decide(company_id, at, payload)
+        elif payload["method"] == "model" and payload["action"] == "undo":
+            self._notice_override(payload["conflict_id"], None)
+        elif payload["method"] == "model" and payload["conflict_id"] in self._open:
+            alike = _alike(self._open[payload["conflict_id"]][1])
+            self._acted[payload["conflict_id"]] = payload["resolution"], alike
         return None
+
+    def _notice_override(self, conflict_id: str, resolution: str | None) -> None:
+        """Leave conflicts like one to people, for a while, if they overrode what was decided automatically."""
+        decided, alike = self._acted.pop(conflict_id, (resolution, None))
+        if alike is not None and decided != resolution:
+            self._people_first[alike] = PEOPLE_FIRST + (resolution is not None)  # this one counts itself off
 
     def case_of(self, told: Told, at: datetime) -> Case:
         """Return what is known of a conflict at a moment, from what was fed so far."""
@@ -136,10 +152,11 @@ class History:
             "external_reliability": _share(kept, 1),
             "third": tuple(self._thirds(told)),
         }
-        alike = self._alike.get(_alike(Case(**known)), [0.0] * 3)
+        kind = _alike(Case(**known))
+        alike = self._alike.get(kind, [0.0] * 3)
         everything = [sum(column) for column in zip(*self._by_type.values(), strict=True)] or [0.0] * 3
         choices = tuple((c[0], c[1], c[2]) for c in (alike, kept, everything))
-        return Case(**known, choices=choices)
+        return Case(**known, choices=choices, people_first=self._people_first[kind])
 
     def _decide(self, company_id: str, at: datetime, payload: Mapping[str, Any]) -> Decided | None:
         found = self._open.pop(payload["conflict_id"], None)
@@ -153,6 +170,7 @@ class History:
             self._workers[told.worker_id],
         ):
             counts[place] += 1
+        self._people_first[_alike(case)] -= self._people_first[_alike(case)] > 0
         chosen = (told.crewflow_value, told.external_value)[place] if place < 2 else payload.get("value")
         for third in case.third:
             self._held[told.conflict_type, third.source, third.value == chosen] += 1

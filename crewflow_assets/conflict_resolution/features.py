@@ -111,6 +111,8 @@ class Case:
     batch: Batch | None = None
     choices: tuple[tuple[float, float, float], ...] = ((0.0, 0.0, 0.0),) * len(LEVELS)
     """Past choices (CrewFlow, external, manual) of this company: in like cases, of this type, of all."""
+    people_first: int = 0
+    """How many cases like this one people decide before any is automatic again: they overrode one. No feature."""
 
 
 def features_of(case: Case) -> NDArray[np.float32]:

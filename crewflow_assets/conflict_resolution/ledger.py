@@ -5,43 +5,41 @@ decision are serialised. What a decision makes a side hold follows from the deci
 commands are the differences. Events and commands are collected and written at once when the ledger is closed.
 """
 
-import secrets
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, Literal, cast
 
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from crewflow_assets.conflict_resolution.contract import Resolution, Value
-from crewflow_assets.errors import ConflictError, NotFoundError
-from crewflow_assets.ingest.event_kinds import ConflictDecision, EventIn, Side
+from crewflow_assets.conflict_resolution.standing import (
+    AGREED,
+    OVERRODE,
+    REOPENED,
+    RESOLVED,
+    SIDES,
+    Held,
+    ResolutionState,
+    holds,
+    inputs_of,
+    new_decision_id,
+    record_key,
+    snapshot,
+    winner,
+)
+from crewflow_assets.errors import NotFoundError
+from crewflow_assets.ingest.event_kinds import ConflictDecision, EventIn
 from crewflow_assets.ingest.events import record_events
 from crewflow_assets.outbox.queue import NewCommand, command_key, enqueue_many
 from crewflow_assets.store.conflict_tables import Conflict, ConflictResolution
 from crewflow_assets.store.database import batched
 from crewflow_assets.store.tables import AuditEntry, Company
 
-ACTOR = "conflict_resolution"
 COMMAND = "conflict.set"
-OPEN, RESOLVED, REOPENED = "open", "resolved", "reopened"
-SIDES: tuple[Side, ...] = ("crewflow", "external")
-AGREED, OVERRODE = "agreed", "overrode"
 
 Method = Literal["person", "rule", "model"]
-
-
-class ResolutionState(StrEnum):
-    """Where a resolution stands."""
-
-    IN_FORCE = "in_force"
-    WITHHELD = "withheld"
-    SUPERSEDED = "superseded"
-    UNDONE = "undone"
-    REFUSED = "refused"
-    OVERTAKEN = "overtaken"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,7 +260,7 @@ class ConflictLedger:
         judged.reviewed_at, judged.reviewed_by = self.at, verdict.decided_by
         return judged
 
-    def _tell(self, conflict: Conflict, held: "Held", to_hold: "Held", cause: str) -> None:
+    def _tell(self, conflict: Conflict, held: Held, to_hold: Held, cause: str) -> None:
         for side in SIDES:
             if held[side] == to_hold[side]:
                 continue
@@ -361,68 +359,6 @@ class ConflictLedger:
         )
 
 
-Held = dict[Side, Value | None]
-"""What each side holds, or should."""
-
-
-def holds(conflict: Conflict, standing: ConflictResolution | None) -> Held:
-    """Return what each side holds under the resolution that stands, or held before any (None)."""
-    original: Held = {"crewflow": conflict.crewflow_value, "external": conflict.external_value}
-    if standing is None or (standing.action == "manual" and standing.value is None):
-        return original
-    return {"crewflow": standing.value, "external": standing.value}
-
-
-def winner(conflict: Conflict, action: str) -> Value | None:
-    """Return the value that an action lets stand; None for ``manual``, or where that side has no such record."""
-    return {"use_crewflow": conflict.crewflow_value, "use_external": conflict.external_value}.get(action)
-
-
-def record_key(conflict: Conflict) -> str:
-    """Return the outbox's name of the record, whose commands go in order."""
-    if conflict.record_id is None:
-        return f"conflict/{conflict.conflict_id}"
-    return f"record/{conflict.record_type}/{conflict.record_id}"
-
-
-def new_decision_id() -> str:
-    """Return a fresh id for a decision."""
-    return f"d-{secrets.token_hex(12)}"
-
-
-def snapshot(conflict: Conflict, standing: ConflictResolution | None) -> dict[str, Any]:
-    """Return what the audit log keeps of a conflict: enough to say where it stood."""
-    return {
-        "state": conflict.state,
-        "crewflow_value": conflict.crewflow_value,
-        "external_value": conflict.external_value,
-        "crewflow_version": conflict.crewflow_version,
-        "external_version": conflict.external_version,
-        "blind": conflict.blind,
-        "edited_at": conflict.edited_at.isoformat() if conflict.edited_at else None,
-        "decision_id": conflict.decision_id,
-        "action": standing.action if standing else None,
-        "value": standing.value if standing else None,
-        "method": standing.method if standing else None,
-        "decided_by": standing.decided_by if standing else None,
-        "reopened_reason": conflict.reopened_reason,
-    }
-
-
-def inputs_of(conflict: Conflict) -> dict[str, Any]:
-    """Return what the model is asked with, as JSON values."""
-    moments = ("crewflow_updated_at", "external_updated_at", "last_sync_timestamp")
-    asked: dict[str, Any] = {
-        name: getattr(conflict, name)
-        for name in ("conflict_type", "crewflow_value", "external_value", "worker_id", "project_id", "system")
-    }
-    asked["timecard_date"] = conflict.timecard_date.isoformat()
-    for name in moments:
-        moment = getattr(conflict, name)
-        asked[name] = moment.isoformat() if moment else None
-    return asked
-
-
 def conflicts_named(session: Session, company_id: str, ids: Iterable[str]) -> dict[str, Conflict]:
     """Return those of a company's conflicts that are known."""
     wanted: Sequence[str] = sorted(set(ids))
@@ -433,16 +369,3 @@ def conflicts_named(session: Session, company_id: str, ids: Iterable[str]) -> di
             select(Conflict).where(Conflict.company_id == company_id, Conflict.conflict_id.in_(part))
         )
     }
-
-
-def refuse_edited(conflict: Conflict) -> None:
-    """Refuse to decide on a record whose present value is not known here.
-
-    Raises:
-        ConflictError: someone edited the record since.
-    """
-    if conflict.edited_at is not None:
-        raise ConflictError(
-            f"the record of conflict {conflict.conflict_id!r} was edited since, at {conflict.edited_at.isoformat()}; "
-            "report the conflict anew with the record's present values and versions"
-        )

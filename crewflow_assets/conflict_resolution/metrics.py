@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from crewflow_assets.conflict_resolution.ledger import ACTOR, AGREED, OVERRODE, ResolutionState
+from crewflow_assets.conflict_resolution.standing import ACTOR, AGREED, OVERRODE, ResolutionState
 from crewflow_assets.conflict_resolution.switches import STOPPED, judge, tell_people
 from crewflow_assets.store.audit import write_audit
 from crewflow_assets.store.conflict_tables import Conflict, ConflictResolution, ConflictSwitch
@@ -142,4 +142,4 @@ def retraining_asked(session: Session, received_after: datetime, occurred_after:
         )
         .group_by(AuditEntry.company_id)
     )
-    return dict(session.execute(asked).all())
+    return {company_id: number for company_id, number in session.execute(asked).all() if company_id is not None}

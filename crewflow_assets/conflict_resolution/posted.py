@@ -10,17 +10,10 @@ from sqlalchemy.orm import Session
 
 from crewflow_assets import clock
 from crewflow_assets.conflict_resolution.contract import Value
-from crewflow_assets.conflict_resolution.ledger import (
-    ACTOR,
-    COMMAND,
-    ConflictLedger,
-    ResolutionState,
-    Verdict,
-    conflicts_named,
-    holds,
-)
+from crewflow_assets.conflict_resolution.ledger import COMMAND, ConflictLedger, Verdict, conflicts_named
 from crewflow_assets.conflict_resolution.metrics import after_review
 from crewflow_assets.conflict_resolution.reports import keep_report, problems_of
+from crewflow_assets.conflict_resolution.standing import ACTOR, ResolutionState, holds
 from crewflow_assets.errors import ConflictError, FieldProblem, InvalidInputError
 from crewflow_assets.ingest.event_kinds import ConflictDecision, ConflictRecorded, RecordVersion
 from crewflow_assets.ingest.events import EventHandler, RecordedEvent

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
-from crewflow_assets.conflict_resolution.ledger import OPEN, REOPENED, RESOLVED
+from crewflow_assets.conflict_resolution.standing import OPEN, REOPENED, RESOLVED
 from crewflow_assets.errors import NotFoundError
 from crewflow_assets.store.conflict_tables import Conflict, ConflictResolution
 from crewflow_assets.store.tables import Company

@@ -7,7 +7,8 @@ from pydantic import ValidationError
 from sqlalchemy import select
 
 from crewflow_assets.conflict_resolution.contract import Contradiction
-from crewflow_assets.conflict_resolution.ledger import OPEN, REOPENED, RESOLVED, ConflictLedger, conflicts_named
+from crewflow_assets.conflict_resolution.ledger import ConflictLedger, conflicts_named
+from crewflow_assets.conflict_resolution.standing import OPEN, REOPENED, RESOLVED
 from crewflow_assets.errors import ConflictError
 from crewflow_assets.ingest.event_kinds import ConflictRecorded
 from crewflow_assets.store.conflict_tables import Conflict

@@ -18,7 +18,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from crewflow_assets.conflict_resolution.contract import ConflictType
-from crewflow_assets.conflict_resolution.ledger import ACTOR, OVERRODE, ResolutionState
+from crewflow_assets.conflict_resolution.standing import ACTOR, OVERRODE, ResolutionState
 from crewflow_assets.errors import NotFoundError
 from crewflow_assets.outbox.queue import NewCommand, command_key, enqueue_many
 from crewflow_assets.store.audit import write_audit

@@ -17,8 +17,8 @@ from crewflow_assets.conflict_resolution.contract import (
     ConflictRequest,
     ConflictResponse,
 )
-from crewflow_assets.conflict_resolution.ledger import OPEN, inputs_of
 from crewflow_assets.conflict_resolution.queue import answer_of, page_of
+from crewflow_assets.conflict_resolution.standing import OPEN, inputs_of
 from crewflow_assets.contract import Contract, Identifier
 from crewflow_assets.errors import NotFoundError, NotReadyError
 from crewflow_assets.ingest.event_kinds import ConflictRecorded

@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from crewflow_assets.conflict_resolution import actions, posted
 from crewflow_assets.conflict_resolution.actions import Proposal
-from crewflow_assets.conflict_resolution.ledger import inputs_of
+from crewflow_assets.conflict_resolution.standing import inputs_of
 from crewflow_assets.conflict_resolution.switches import set_switch
 from crewflow_assets.handlers import EVENT_HANDLERS
 from crewflow_assets.ingest.event_kinds import ConflictRecorded, EventIn

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from crewflow_assets import clock
-from crewflow_assets.conflict_resolution.ledger import inputs_of
+from crewflow_assets.conflict_resolution.standing import inputs_of
 from crewflow_assets.errors import ConflictError, InvalidInputError, NotFoundError
 from crewflow_assets.ingest.event_kinds import EventIn
 from crewflow_assets.settings import get_settings

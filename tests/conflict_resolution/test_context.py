@@ -141,3 +141,35 @@ def test_the_lake_gives_what_the_events_give(filled: list[Any]) -> None:
     decided = {e.payload["conflict_id"] for e in filled if e.kind == "conflict_decision"}
     assert {one.conflict_id for one in found} == decided
     assert all(one.opened_at < one.decided_at < END for one in found)
+
+
+def people_first(history: History, **changes: Any) -> int:
+    return history.case_of(told_of(conflict("x-9", **changes)), AT).people_first
+
+
+def automatic(history: History, conflict_id: str, **changes: Any) -> None:
+    history.feed("c-1", "conflict", AT, conflict(conflict_id, **changes))
+    history.feed("c-1", "conflict_decision", AT, decision(conflict_id, "use_crewflow", method="model"))
+
+
+def test_people_decide_the_next_cases_like_one_that_they_overrode() -> None:
+    history = History()
+    automatic(history, "x-1")
+    assert people_first(history) == 0
+    history.feed("c-1", "conflict_decision", AT, decision("x-1", "use_external"))
+    assert people_first(history) == 3
+    assert people_first(history, values={"crewflow": 8.0, "external": 3.0}) == 0, "another pattern is left alone"
+    for number in (2, 3, 4):
+        history.feed("c-1", "conflict", AT, conflict(f"x-{number}"))
+        history.feed("c-1", "conflict_decision", AT, decision(f"x-{number}", "use_external"))
+    assert people_first(history) == 0
+
+
+def test_an_undo_leaves_the_next_cases_to_people_and_a_confirmation_does_not() -> None:
+    history = History()
+    automatic(history, "x-1")
+    history.feed("c-1", "conflict_decision", AT, decision("x-1", "use_crewflow"))
+    assert people_first(history) == 0
+    automatic(history, "x-2")
+    history.feed("c-1", "conflict_decision", AT, decision("x-2", "use_crewflow", action="undo", method="model"))
+    assert people_first(history) == 3

@@ -16,7 +16,8 @@ from tests.outbox.receiver import SECRET, Receiver, Reply, problem, running, wor
 DECIDE = """
 import sys, time
 from crewflow_assets.conflict_resolution import actions
-from crewflow_assets.conflict_resolution.ledger import ConflictLedger, inputs_of
+from crewflow_assets.conflict_resolution.ledger import ConflictLedger
+from crewflow_assets.conflict_resolution.standing import inputs_of
 from crewflow_assets.store.database import reading, transaction
 from crewflow_assets.store.conflict_tables import Conflict
 

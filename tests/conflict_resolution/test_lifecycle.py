@@ -17,6 +17,7 @@ from crewflow_assets.conflict_resolution.model import ConflictPredictor
 from crewflow_assets.conflict_resolution.model_spec import CONFLICT_RESOLUTION
 from crewflow_assets.errors import InvalidInputError
 from crewflow_assets.evaluation.promotion import check_gates
+from tests.conflict_resolution.deciding import COMPANY, automatic, decide, report
 
 AT = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 
@@ -107,6 +108,20 @@ def test_an_answer_says_what_stands_how_sure_and_why(fitted: ConflictPredictor, 
     probabilities = [one.probability for one in answer.suggestions]
     assert answer.confidence == probabilities[0] == max(probabilities)
     assert sum(probabilities) == pytest.approx(1)
+
+
+def test_after_an_override_people_decide_the_next_ones_like_it(fitted: ConflictPredictor, deciding: Engine) -> None:
+    edits = {"crewflow_updated_at": "2026-03-02T10:00:00Z", "external_updated_at": "2026-03-02T06:00:00Z"}
+    report("x-1", **edits)
+    automatic("x-1")
+    with clock.fixed(AT):
+        [before] = ConflictResolution().answer(fitted, [request(company_id=COMPANY)])
+    decide("x-1", "use_external")
+    with clock.fixed(AT):
+        [after] = ConflictResolution().answer(fitted, [request(company_id=COMPANY)])
+    assert before.fields["auto_resolve"] is True
+    assert after.fields["auto_resolve"] is False
+    assert after.fields["reason"].endswith("people overrode an automatic decision like it, so they decide the next 3")
 
 
 def test_a_sync_of_tomorrow_is_refused_with_its_place(fitted: ConflictPredictor, sqlite_store: Engine) -> None:

@@ -17,7 +17,8 @@ from sqlalchemy.orm import Session
 from crewflow_assets import clock
 from crewflow_assets.conflict_resolution import actions, posted
 from crewflow_assets.conflict_resolution.actions import Proposal
-from crewflow_assets.conflict_resolution.ledger import COMMAND, holds, inputs_of, snapshot
+from crewflow_assets.conflict_resolution.ledger import COMMAND
+from crewflow_assets.conflict_resolution.standing import holds, inputs_of, snapshot
 from crewflow_assets.errors import ConflictError
 from crewflow_assets.ingest.event_kinds import EventIn
 from crewflow_assets.ingest.events import record_events

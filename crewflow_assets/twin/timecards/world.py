@@ -40,13 +40,17 @@ class Happening:
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
-    """The truth behind a conflict. ``ceiling``: how often the best guess is right without knowing the truth."""
+    """The truth behind a conflict. ``usual`` is what the company's habit says of such a one at that time.
+
+    ``ceiling``: how often the best guess is right without knowing the truth.
+    """
 
     company_id: str
     conflict_id: str
     opened_at: datetime
     mechanism: str
     right: Choice
+    usual: Choice
     decided: Choice | None
     ceiling: float
 
@@ -162,6 +166,7 @@ class _Builder:
                 opened_at,
                 found.mechanism,
                 found.right,
+                found.usual,
                 decided,
                 best_guess(found, self.parameters),
             )

@@ -80,16 +80,31 @@ class RecordVersion(Contract):
 
 
 class RetryOutcome(Contract):
-    """What came of retrying a failed call."""
+    """What came of retrying a failed call: one event a retry.
+
+    ``error_class``, ``error_message``, ``status_code``, ``error_code``, ``retry_after_seconds`` and ``latency_ms``
+    describe the failure that the retry follows, ``delay_seconds`` counts from it; the event occurs when the retry
+    ran. ``call_id`` is shared by all retries of one call, ``attempt`` is 1 for the first. ``propensity`` is the
+    probability with which the delay's bucket (``retry_strategy.delays``) was drawn. ``idempotent`` says that the call
+    may be repeated without harm: it reads, or it carries an idempotency key. ``prediction_id`` names the plan asked.
+    """
 
     integration_id: Identifier
     system: System
+    call_id: Identifier | None = None
     error_class: Identifier
     error_message: Text | None = None
+    status_code: Annotated[int, Field(ge=0, le=999)] | None = None
+    error_code: Identifier | None = None
+    write: bool = False
+    idempotent: bool = True
+    retry_after_seconds: Annotated[float, Field(ge=0, le=10**7)] | None = None
+    latency_ms: Milliseconds | None = None
     attempt: Annotated[int, Field(ge=1, le=1000)]
     delay_seconds: Annotated[float, Field(ge=0, le=10**8)]
     ok: bool
     propensity: Probability | None = None
+    prediction_id: Identifier | None = None
 
 
 class ConflictRecorded(Contract):

@@ -16,6 +16,7 @@ from crewflow_assets.ingest.rows import AccountRow, CostCodeRow, ProjectRow
 from crewflow_assets.store.database import reading, transaction
 from crewflow_assets.store.tables import Company as StoredCompany
 from crewflow_assets.twin.records import Company
+from crewflow_assets.twin.retries.filling import write_retries
 from crewflow_assets.twin.sync.filling import beginning, write_syncs
 from crewflow_assets.twin.sync.fleet import Customer
 from crewflow_assets.twin.timecards.crews import Employer
@@ -39,6 +40,7 @@ class Filled:
     items: int
     decisions: int
     syncs: int
+    retries: int
     conflicts: int
 
 
@@ -55,18 +57,18 @@ def fill(
     handlers: Mapping[str, EventHandler],
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Filled:
-    """Write the world whose history ends now: its companies, one a transaction, then their syncs and timecards.
+    """Write the world whose history ends now: companies, one a transaction, then their syncs, retries and timecards.
 
     Args:
         scale: ``demo`` or ``full``: how many companies, and how many days of syncs and timecards.
         seed: The world's seed.
         handlers: What acts on the events, by kind.
         progress: Told how many steps of how many are done; a step is a company, a day of syncs, or the
-            timecards of a company.
+            timecards of a company; all retries are one.
     """
     end, total = clock.now(), COMPANIES[scale]
     begin = beginning(end, SYNC_DAYS[scale])
-    steps = 2 * total + SYNC_DAYS[scale] + 1
+    steps = 2 * total + SYNC_DAYS[scale] + 2
     counts = [0, 0, 0]
     customers: list[Customer] = []
     employers: list[Employer] = []
@@ -83,10 +85,12 @@ def fill(
     def step() -> None:
         progress(next(later), steps)
 
-    syncs = write_syncs(customers, seed=seed, begin=begin, end=end, handlers=handlers, progress=step)
+    syncs, recorded = write_syncs(customers, seed=seed, begin=begin, end=end, handlers=handlers, progress=step)
+    retries = write_retries(recorded, end=end, handlers=handlers)
+    step()
     conflicts = write_timecards(employers, seed=seed, end=end, handlers=handlers, progress=step)
     accounts, items, decisions = counts
-    return Filled(total, accounts, items, decisions, syncs, conflicts)
+    return Filled(total, accounts, items, decisions, syncs, retries, conflicts)
 
 
 def employer_of(company: Company, end: datetime, scale: str) -> Employer:

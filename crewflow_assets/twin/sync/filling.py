@@ -7,6 +7,7 @@ from itertools import chain
 from crewflow_assets.ingest.event_kinds import EventIn
 from crewflow_assets.ingest.events import EventHandler, record_events
 from crewflow_assets.store.database import transaction
+from crewflow_assets.twin.retries.record import Recorded, Recorder
 from crewflow_assets.twin.sync.attempts import Attempts, joined
 from crewflow_assets.twin.sync.fleet import Customer
 from crewflow_assets.twin.sync.history import attempt_table, events_of, status_table
@@ -22,7 +23,7 @@ def write_syncs(
     end: datetime,
     handlers: Mapping[str, EventHandler],
     progress: Callable[[], None] = lambda: None,
-) -> int:
+) -> tuple[int, Recorded]:
     """Record all sync attempts and statuses from ``begin``, a midnight UTC, to ``end``; one day a transaction.
 
     Args:
@@ -34,14 +35,16 @@ def write_syncs(
         progress: Told after each day.
 
     Returns:
-        How many sync attempts were recorded.
+        How many sync attempts were recorded, and the world with the state that retries need.
     """
     days = (end - begin).days + 1
     world = SyncWorld([Draw(seed, tuple(customers))], start=begin, days=days)
     statuses = list(events_of("api_status", status_table(world), until=end))
+    recorder, parts = Recorder(world), list[Attempts]()
     count = 0
     for day in range(days):
-        attempts = events_of("sync_attempt", attempt_table(world, joined(list(_ticks(world)))), until=end)
+        parts.append(joined(list(_ticks(world, recorder))))
+        attempts = events_of("sync_attempt", attempt_table(world, parts[-1]), until=end)
         tomorrow = begin + timedelta(days=day + 1)
         said = (status for status in statuses if tomorrow - timedelta(days=1) <= status.occurred_at < tomorrow)
         events = sorted(chain(attempts, said), key=_moment)
@@ -49,7 +52,7 @@ def write_syncs(
         with transaction() as session:
             record_events(session, events, handlers=handlers)
         progress()
-    return count
+    return count, recorder.recorded(joined(parts))
 
 
 def beginning(end: datetime, days: int) -> datetime:
@@ -57,9 +60,10 @@ def beginning(end: datetime, days: int) -> datetime:
     return datetime.combine(end.astimezone(UTC).date(), datetime.min.time(), UTC) - timedelta(days=days)
 
 
-def _ticks(world: SyncWorld) -> Iterator[Attempts]:
+def _ticks(world: SyncWorld, recorder: Recorder) -> Iterator[Attempts]:
     for _ in range(TICKS_PER_DAY):
         world.begin_tick()
+        recorder.note()
         yield world.finish_tick()
 
 

@@ -17,6 +17,7 @@ from crewflow_assets.twin.sync.attempts import TIMEOUT_MS, Attempts, Cause, join
 from crewflow_assets.twin.sync.calendar import Calendar
 from crewflow_assets.twin.sync.ceiling import Ceiling, any_of
 from crewflow_assets.twin.sync.fleet import Customer, Fleet, build_fleet, draw_customers
+from crewflow_assets.twin.sync.hidden import HiddenState
 from crewflow_assets.twin.sync.luck import DayLuck, Luck, Network, OtherApps, revocations, usual_other_load
 from crewflow_assets.twin.sync.outages import Kind, Phase
 from crewflow_assets.twin.sync.parameters import (
@@ -171,6 +172,19 @@ class SyncWorld:
             refused=self._people.refused[chosen],
             throttled=limits.chance_of_hitting(self._needed(chosen)),
         )
+
+    def hidden_state(self) -> HiddenState:
+        """Return the state behind syncs and retries, as the tick begins."""
+        people, limits = self._people, self._limits
+        needed = self._needed(np.arange(len(self.fleet)))
+        return HiddenState(
+            people.is_locked_out.copy(), people.refused > 0, limits.others.copy(), limits.used.copy(), needed
+        )
+
+    @property
+    def hidden_network(self) -> Network:
+        """The troubles on our side of the line."""
+        return self._network
 
     def hidden_grants_ending(self, ticks: float) -> Bools:
         """Say whose grant ends of age within so many ticks, which only the twin knows."""

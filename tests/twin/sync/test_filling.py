@@ -22,7 +22,7 @@ def test_the_history_ends_at_the_end_and_begins_when_each_company_came(sqlite_st
                 session.add(
                     Company(id=customer.company_id, name=customer.company_id, industry="electrical", created_at=begin)
                 )
-        written = write_syncs(
+        written, _ = write_syncs(
             customers, seed=5, begin=begin, end=END, handlers={}, progress=lambda: steps.append(None)
         )
     assert len(steps) == 3

@@ -1,0 +1,210 @@
+"""Answers of the retry strategy: what is known of the failed call, the rules, the plan, budget and breaker."""
+
+import math
+from collections.abc import Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from crewflow_assets import clock
+from crewflow_assets.evaluation.splits import uniform
+from crewflow_assets.retry_strategy.contract import RetryRequest
+from crewflow_assets.retry_strategy.delays import DELAYS, earliest_bucket
+from crewflow_assets.retry_strategy.features import Failures, class_places
+from crewflow_assets.retry_strategy.ledger import Admitted, Wanted, admit
+from crewflow_assets.retry_strategy.model import RetryPredictor
+from crewflow_assets.retry_strategy.plan import Plans, Values, plan
+from crewflow_assets.retry_strategy.reasons import Told, cause, kind_of, no_worth_reason, retry_reason
+from crewflow_assets.retry_strategy.recent import recent
+from crewflow_assets.retry_strategy.rules import Ruling, breaker_open, forbidden
+from crewflow_assets.retry_strategy.surroundings import Asked, surroundings
+from crewflow_assets.retry_strategy.taxonomy import Classified, classify
+from crewflow_assets.settings import get_settings
+from crewflow_assets.spec import Answer
+from crewflow_assets.store.database import transaction
+
+
+def answer(predictor: RetryPredictor, requests: Sequence[RetryRequest]) -> list[Answer]:
+    """Answer requests in order. Each retry that is told takes one from its budget."""
+    if not requests:
+        return []
+    at, values = clock.now(), values_in_force()
+    classes = [
+        classify(r.integration_type, r.status_code, r.error_code, r.error_message, r.error_type) for r in requests
+    ]
+    failures = _failures(requests, classes, at)
+    rulings = [_ruling(request, known) for request, known in zip(requests, classes, strict=True)]
+    uniforms = np.array([_uniforms(request, place, at) for place, request in enumerate(requests)])
+    plans = plan(
+        predictor, failures, values, uniforms, allowed=np.array([ruling is None for ruling in rulings], bool)
+    )
+    admitted = _admitted(requests, classes, failures, plans, at)
+    return [
+        Answer(_fields(place, request, classes[place], rulings[place], failures, plans, values, admitted.get(place)))
+        for place, request in enumerate(requests)
+    ]
+
+
+def values_in_force() -> Values:
+    """Return what counts how much, as it is set."""
+    s = get_settings()
+    return _values(
+        s.retry_success_value, s.retry_call_cost, s.retry_waiting_cost, s.retry_giving_up_cost, s.retry_exploration
+    )
+
+
+@lru_cache(maxsize=8)
+def _values(success: float, call: float, waiting: float, giving_up: float, exploration: float) -> Values:
+    return Values(success=success, call=call, waiting=waiting, giving_up=giving_up, exploration=exploration)
+
+
+def _uniforms(request: RetryRequest, place: int, at: datetime) -> list[float]:
+    key = (request.company_id or "", request.integration_id or "", request.error_message, at.isoformat(), str(place))
+    return [uniform("retry", name, *key) for name in ("explore", "bucket", "within")]
+
+
+def _ruling(request: RetryRequest, known: Classified) -> Ruling | None:
+    return forbidden(
+        known.name,
+        status=request.status_code,
+        write=request.write,
+        idempotent=_idempotent(request),
+        retry_after=request.retry_after_seconds,
+    )
+
+
+def _idempotent(request: RetryRequest) -> bool:
+    return not request.write or request.idempotency_key is not None
+
+
+def _failures(requests: Sequence[RetryRequest], classes: Sequence[Classified], at: datetime) -> Failures:
+    def numbers(name: str) -> Any:
+        return np.array([getattr(request, name) for request in requests], float)  # None becomes NaN
+
+    asked = Asked(
+        system=np.array([request.integration_type for request in requests], object),
+        company=np.array([request.company_id or "" for request in requests], object),
+        integration=np.array([request.integration_id or "" for request in requests], object),
+        micros=np.full(len(requests), round(at.timestamp() * 1e6), float),
+    )
+    first = numbers("seconds_since_first_failure")
+    return Failures(
+        error_class=class_places([known.name for known in classes]),
+        system=asked.system,
+        attempts=numbers("previous_attempts"),
+        hour=numbers("time_of_day"),
+        latency=numbers("latency_ms"),
+        latency_24h=numbers("api_latency_24h"),
+        status=np.where(numbers("status_code") > 0, numbers("status_code"), np.nan),
+        retry_after=numbers("retry_after_seconds"),
+        since_first_failure=np.where(np.isnan(first) & (numbers("previous_attempts") <= 1), 0.0, first),
+        write=numbers("write"),
+        idempotent=np.array([_idempotent(request) for request in requests], float),
+        around=surroundings(asked, recent().seen(at)),
+    )
+
+
+def _admitted(
+    requests: Sequence[RetryRequest], classes: Sequence[Classified], failures: Failures, plans: Plans, at: datetime
+) -> dict[int, Admitted]:
+    """Take the planned retries from their budgets, and let an API that is down be probed alone."""
+    around = failures.around
+    wanted = {
+        place: Wanted(
+            requests[place].integration_type,
+            requests[place].company_id or "",
+            float(plans.seconds[place]),
+            breaker_open(
+                classes[place].name,
+                float(around["others_n_15m"][place]),
+                float(around["others_failed_share_15m"][place]),
+            ),
+        )
+        for place in map(int, np.flatnonzero(plans.retry))
+    }
+    if not wanted:
+        return {}
+    with transaction() as session:
+        return dict(zip(wanted, admit(session, list(wanted.values()), at), strict=True))
+
+
+def _fields(
+    place: int,
+    request: RetryRequest,
+    known: Classified,
+    ruling: Ruling | None,
+    failures: Failures,
+    plans: Plans,
+    values: Values,
+    admitted: Admitted | None,
+) -> dict[str, Any]:
+    made = int(max(request.previous_attempts, 1))
+    common = {"error_class": known.name, "classified_by": known.how}
+    refused: dict[str, Any] = {
+        "should_retry": False,
+        "optimal_delay": None,
+        "max_attempts": made,
+        "success_probability": float(plans.probability[place]),
+        "propensity": None,
+        "explored": False,
+    } | common
+    if ruling is not None:
+        return refused | {"alternative": ruling.alternative, "reason": f"{kind_of(known)}: {ruling.why}"}
+    if admitted is None:
+        best = float(DELAYS[plans.bucket[place]])
+        why = no_worth_reason(known, float(plans.probability[place]), best, made, values.most_attempts)
+        return refused | {"alternative": "queue_for_manual", "reason": why}
+    if admitted.seconds is None:
+        return refused | {"alternative": "use_fallback", "reason": _held_reason(request, known, admitted)}
+    moved = admitted.held_by == "breaker"
+    seconds = _whole(admitted.seconds, request.retry_after_seconds)
+    probability = float(plans.curves[place, earliest_bucket(seconds) if moved else 0])
+    told = Told(
+        system=request.integration_type,
+        classified=known,
+        seconds=seconds,
+        probability=probability if moved else float(plans.probability[place]),
+        sooner=_sooner(request, plans, place, seconds),
+        retry_after=request.retry_after_seconds,
+        explored=bool(plans.explored[place]),
+        held_by_breaker=moved,
+        others_n=float(np.nan_to_num(failures.around["others_n_15m"][place])),
+        others_failed_share=float(np.nan_to_num(failures.around["others_failed_share_15m"][place])),
+    )
+    return common | {
+        "should_retry": True,
+        "optimal_delay": seconds,
+        "max_attempts": int(plans.most_attempts[place]),
+        "success_probability": told.probability,
+        "alternative": None,
+        "reason": retry_reason(told),
+        "propensity": None if moved else float(plans.propensity[place]),
+        "explored": told.explored and not moved,
+    }
+
+
+def _whole(seconds: float, retry_after: float | None) -> int:
+    """Return whole seconds: down, so as to stay in the bucket, unless that is before what the API asks for."""
+    whole = math.floor(seconds)
+    return whole if whole >= max(retry_after or 0.0, 1.0) else math.ceil(seconds)
+
+
+def _sooner(request: RetryRequest, plans: Plans, place: int, seconds: float) -> tuple[float, float] | None:
+    """Return a delay of a quarter of the one chosen, with its probability, where the API does not ask for more."""
+    shorter = seconds / 4
+    if shorter < max(request.retry_after_seconds or 0.0, 1.0):
+        return None
+    bucket = earliest_bucket(shorter)
+    return float(DELAYS[bucket]), float(plans.curves[place, bucket])
+
+
+def _held_reason(request: RetryRequest, known: Classified, admitted: Admitted) -> str:
+    if admitted.held_by == "breaker":
+        down = f"{request.integration_type} is as good as down, and the probes of the next day are taken"
+        return f"{cause(known)}: {down}; leave the call to the next sync"
+    return (
+        f"{cause(known)}: the retry budget for {request.integration_type}"
+        f"{f' of {request.company_id}' if request.company_id else ''} is used up; leave the call to the next sync"
+    )

@@ -1,0 +1,83 @@
+"""The retry budget and the breaker of each API, kept in the database so that all processes share them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy.dialects.postgresql import insert as postgres_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.orm import Session
+
+from crewflow_assets.retry_strategy.delays import LONGEST
+from crewflow_assets.retry_strategy.rules import CAPACITY, Budget, per_minute, probe_slot
+from crewflow_assets.store.retry_tables import RetryBreaker, RetryBudget
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A retry that is planned: of whom, in how many seconds, and whether the API's breaker is open."""
+
+    system: str
+    company_id: str
+    seconds: float
+    breaker_open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """When the retry may go out, in seconds from now; None: the budget is used up, or the probes are for a day."""
+
+    seconds: float | None
+    held_by: str | None = None
+    """What changed the plan: ``budget``, ``breaker``, or nothing."""
+
+
+def admit(session: Session, wanted: Sequence[Wanted], at: datetime) -> list[Admitted]:
+    """Take each retry from its budget, in order, and give those to an API that is down a probe's slot.
+
+    A breaker comes first: a retry that gets no slot costs nothing.
+    """
+    rows: dict[tuple[str, str], RetryBudget] = {}
+    for key in sorted({(one.system, one.company_id) for one in wanted}):
+        rows[key] = _budget(session, *key, at)
+    breakers = {system: _breaker(session, system) for system in sorted({w.system for w in wanted if w.breaker_open})}
+    found = []
+    for one in wanted:
+        row, seconds, next_free = rows[one.system, one.company_id], one.seconds, None
+        if one.breaker_open:
+            breaker = breakers[one.system]
+            until = (breaker.next_probe_at - at) / timedelta(seconds=1)
+            seconds, next_free = probe_slot(one.seconds, until)
+            if seconds >= LONGEST:
+                found.append(Admitted(None, "breaker"))
+                continue
+        budget = Budget(row.tokens, row.counted_at.timestamp()).refilled(at.timestamp(), per_minute(one.system))
+        left = budget.spent()
+        row.tokens = (left or budget).tokens
+        row.counted_at = datetime.fromtimestamp(budget.at, UTC)
+        if left is None:
+            found.append(Admitted(None, "budget"))
+            continue
+        if next_free is not None:
+            breakers[one.system].next_probe_at = at + timedelta(seconds=next_free)
+        found.append(Admitted(seconds, "breaker" if seconds > one.seconds else None))
+    return found
+
+
+def _budget(session: Session, system: str, company_id: str, at: datetime) -> RetryBudget:
+    """Return the row, locked; a new one is full."""
+    values = {"system": system, "company_id": company_id, "tokens": CAPACITY, "counted_at": at}
+    session.execute(_insert(session)(RetryBudget).values(**values).on_conflict_do_nothing())
+    return session.get_one(RetryBudget, (system, company_id), with_for_update=True)
+
+
+def _breaker(session: Session, system: str) -> RetryBreaker:
+    """Return the row, locked; a new one lets the next retry through at once."""
+    values = {"system": system, "next_probe_at": datetime(1970, 1, 1, tzinfo=UTC)}
+    session.execute(_insert(session)(RetryBreaker).values(**values).on_conflict_do_nothing())
+    return session.get_one(RetryBreaker, system, with_for_update=True)
+
+
+def _insert(session: Session) -> Any:
+    return postgres_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert

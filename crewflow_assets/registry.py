@@ -17,6 +17,7 @@ from crewflow_assets.settings import get_settings
 from crewflow_assets.spec import Evaluation, ModelSpec, Predictor
 
 if TYPE_CHECKING:  # seconds to import
+    import pandas as pd
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
@@ -28,6 +29,7 @@ LABEL, ROLE, FINGERPRINT, DATA_UNTIL = (
     "crewflow.data_until",
 )
 FIGURE = "figure."
+DECISION = "crewflow.decision"
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,21 +204,38 @@ def _log_bytes(version: VersionInfo, path: str, content: bytes) -> None:
         client().log_artifact(version.run_id, str(file), str(Path(path).parent))
 
 
+def logged_table(version: VersionInfo, name: str) -> "pd.DataFrame | None":
+    """Return a table of a version's evaluation, or None where it has none of that name."""
+    import mlflow
+    import pandas as pd
+
+    path = f"tables/{name}.csv"
+    if path not in {file.path for file in client().list_artifacts(version.run_id, "tables")}:
+        return None
+    found = mlflow.artifacts.download_artifacts(
+        run_id=version.run_id, artifact_path=path, tracking_uri=tracking_uri()
+    )
+    return pd.read_csv(found)
+
+
+def parameters(version: VersionInfo) -> dict[str, str]:
+    """Return how a version was trained: seed, data, hashes, packages."""
+    return dict(client().get_run(version.run_id).data.params)
+
+
 def tag(version: VersionInfo, name: str, value: str) -> None:
     """Set a tag of a version."""
     client().set_model_version_tag(version.model, str(version.number), name, value)
 
 
 def promote(version: VersionInfo, alias: str) -> None:
-    """Move an alias to a version."""
+    """Point an alias at a version; ``crewflow_assets.promotion`` alone decides and records that."""
     client().set_registered_model_alias(version.model, alias, str(version.number))
 
 
-def retire_challenger(champion: VersionInfo) -> None:
-    """Take the challenger's alias away unless it is newer than the champion."""
-    aliases = client().get_registered_model(champion.model).aliases
-    if CHALLENGER in aliases and int(aliases[CHALLENGER]) <= champion.number:
-        client().delete_registered_model_alias(champion.model, CHALLENGER)
+def take_away(spec: ModelSpec, alias: str) -> None:
+    """Let an alias point at nothing; harmless where it does."""
+    client().delete_registered_model_alias(spec.name, alias)
 
 
 def describe(spec: ModelSpec) -> list[VersionInfo]:

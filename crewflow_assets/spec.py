@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # loading the specs must not load pandas
     import pandas as pd
     from sqlalchemy.orm import Session
 
+    from crewflow_assets.monitoring.hook import Monitored
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
@@ -157,14 +159,26 @@ class Expectation:
 
 
 @dataclass(frozen=True, slots=True)
+class Counted:
+    """A number that a trigger counted, with a limit of its own in place of the trigger's."""
+
+    number: int
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
 class EventTrigger:
-    """Retrain when more than ``more_than`` events that ``counts`` finds came since the champion's data ended."""
+    """Retrain when more than ``more_than`` events that ``counts`` finds came since the data of the last training."""
 
     reason: str
-    counts: "Callable[[Session, datetime, datetime], Mapping[str, int]]"
-    """Numbers by company from a session, the moment from which events came in, and from which they happened."""
+    """Names the trigger's sensor and the claims of its trainings."""
+    counts: "Callable[[Session, datetime, datetime], Mapping[str, int] | Mapping[str, Counted]]"
+    """Numbers by company, system or another group, from a session, the moment from which events came in, and from
+    which they happened. It is asked every half minute."""
     more_than: int
     window_days: int
+    noun: str = ""
+    """What is counted, as a tick says it; by default the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,3 +201,9 @@ class ModelSpec:
     triggers: tuple[EventTrigger, ...] = ()
     contract_version: int = 1
     """The major number of version labels; grows when request or answer change incompatibly."""
+    monitored: "Callable[[], Monitored] | None" = None
+    """How its predictions are judged afterwards: outcomes, and what is watched for drift."""
+    limits: tuple[str, ...] = ()
+    """What it cannot do, as sentences of its model card."""
+    packages: tuple[str, ...] = ()
+    """Distributions that answering needs beyond what every service has: a packed service carries no others."""

@@ -10,14 +10,18 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
-from crewflow_assets import clock, registry
+from crewflow_assets import clock, promotion, registry
 from crewflow_assets.cost_code_mapping.lifecycle import CostCodeMapping
 from crewflow_assets.cost_code_mapping.model_spec import COST_CODE_MAPPING
-from crewflow_assets.lifecycle import code_hash, decide_promotion, evaluation_metadata, model_assets, write_features
+from crewflow_assets.evaluation.promotion import decide_promotion
+from crewflow_assets.lifecycle import evaluation_metadata, model_assets
 from crewflow_assets.spec import Evaluation, Figure, Gate, ModelSpec
-from crewflow_assets.store.database import engine_for
+from crewflow_assets.store.database import engine_for, reading
+from crewflow_assets.store.training_tables import TrainingClaim
+from crewflow_assets.training import claims
+from crewflow_assets.training.steps import code_hash, write_features
 from pipelines.resources import json_io
 from tests.worlds import companies_of, correct_some, fill_home, write_lake
 
@@ -42,7 +46,12 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 def train(
-    instance: dg.DagsterInstance, spec: ModelSpec = SPEC, *, at: datetime = LATER, seed: int | None = None
+    instance: dg.DagsterInstance,
+    spec: ModelSpec = SPEC,
+    *,
+    at: datetime = LATER,
+    seed: int | None = None,
+    tags: dict[str, str] | None = None,
 ) -> dg.ExecuteInProcessResult:
     assets, checks = model_assets(spec)
     job = dg.define_asset_job("training", selection=dg.AssetSelection.groups(spec.name))
@@ -56,7 +65,7 @@ def train(
     config = {"ops": {f"{spec.name}__candidate": {"config": {"seed": seed}}}} if seed is not None else {}
     with clock.fixed(at):
         return definitions.resolve_job_def("training").execute_in_process(
-            instance=instance, raise_on_error=False, run_config=config
+            instance=instance, raise_on_error=False, run_config=config, tags=tags
         )
 
 
@@ -222,6 +231,52 @@ def test_a_training_without_any_events_fails_with_the_remedy(
     assert "import data or run `crewflow demo`" in str(error.cause or error)
 
 
+def test_where_approval_is_required_the_first_candidate_waits_and_what_is_rolled_back_stays_so(
+    filled: Path, instance: dg.DagsterInstance
+) -> None:
+    promotion.require_approval(SPEC, True, by="dana", why="audit")
+    waits = train(instance)
+    assert waits.success
+    assert registry.alias_numbers(SPEC) == {"challenger": 1}
+    assert materialised(waits)["champion"]["decided"] == "1.0 waits for approval"
+    assert materialised(waits)["champion"]["champion"] == "none yet"
+    promotion.approve(SPEC, "1.0", by="dana", why="seen")
+    assert registry.alias_numbers(SPEC) == {"champion": 1}
+
+    for company in companies_of("train", 3):
+        correct_some(company, 15, LATER)
+    later = train(instance, at=LATER + timedelta(days=1))  # the lake takes up the corrections by itself
+    assert later.success
+    assert labels() == ["1.1", "1.0"]
+    if registry.alias_numbers(SPEC)["champion"] == 1:
+        promotion.promote(SPEC, "1.1", by="dana", why="test", method="experiment")
+    promotion.rollback(SPEC, by="dana", why="too many corrections")
+    promotion.require_approval(SPEC, False, by="dana", why="the audit is over")
+    again = train(instance, at=LATER + timedelta(days=2))
+    assert again.success
+    assert labels() == ["1.1", "1.0"]
+    assert materialised(again)["champion"]["reason"] == "1.1 was rolled back by dana: too many corrections"
+    assert registry.find(SPEC, "champion").label == "1.0"
+    with reading() as session:
+        found = session.scalars(select(TrainingClaim).order_by(TrainingClaim.data_until)).all()
+        assert [(claim.state, claim.version) for claim in found] == [
+            ("done", "1.0"),
+            ("done", "1.1"),
+            ("done", "1.1"),
+        ]
+
+
+def test_a_run_whose_cause_another_run_has_does_nothing(sqlite_store: Engine, instance: dg.DagsterInstance) -> None:
+    cause = claims.Cause(SPEC.name, "corrections", "w")
+    assert claims.take(cause, "another-run", why="25 corrections") is not None
+    result = train(instance, tags={"crewflow/reason": "corrections", "crewflow/watermark": "w"})
+    assert result.success
+    assert materialised(result) == {}
+    with reading() as session:
+        [claim] = session.scalars(select(TrainingClaim)).all()
+        assert (claim.state, claim.run_id) == ("running", "another-run")
+
+
 def outcome(failed: tuple[str, ...] = (), **compared: Any) -> dict[str, Any]:
     return {"failed": list(failed), "compared": compared or None}
 
@@ -263,7 +318,7 @@ def outcome(failed: tuple[str, ...] = (), **compared: Any) -> dict[str, Any]:
 def test_the_decision_follows_from_gates_and_gain(
     evaluation: dict[str, Any], present: int | None, alias: str | None, reason: str
 ) -> None:
-    assert decide_promotion(SPEC, evaluation, present=present, number=2) == (alias, reason)
+    assert decide_promotion(SPEC, evaluation | {"present": present}, number=2) == (alias, reason)
 
 
 def test_equal_feature_tables_are_one_file_and_only_the_newest_are_kept(home: Path) -> None:

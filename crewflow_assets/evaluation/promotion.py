@@ -1,10 +1,11 @@
 """Whether a candidate becomes champion: the gates, and the comparison with the present champion."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from crewflow_assets.evaluation.intervals import Interval, cluster_mean
-from crewflow_assets.spec import Evaluation, Gate
+from crewflow_assets.spec import Evaluation, Gate, ModelSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,3 +47,31 @@ def gain(candidate: "pd.DataFrame", champion: "pd.DataFrame") -> Interval:
         raise ValueError("candidate and champion were scored on different rows")
     difference = candidate["score"].to_numpy() - champion["score"].to_numpy()
     return cluster_mean(difference, candidate["cluster"].to_numpy())
+
+
+def decide_promotion(
+    spec: ModelSpec, evaluation: Mapping[str, Any], *, number: int, barred: str | None = None
+) -> tuple[str | None, str]:
+    """Return which alias the candidate gets, and why; no alias when the best baseline must stand in for it.
+
+    Args:
+        spec: The model, with δ.
+        evaluation: ``present`` (the champion's number, or None), ``failed`` (gates) and ``compared`` with the
+            champion (its label, the gain and its lower bound), as the evaluation asset hands them on.
+        number: The candidate's number.
+        barred: Why a person does not want this version, if one does not.
+    """
+    present, failed, compared = evaluation["present"], evaluation["failed"], evaluation["compared"]
+    if present == number:
+        return "champion", "it is the champion already"
+    if barred is not None:
+        return "challenger", barred
+    if failed:
+        why = f"gates not met: {', '.join(failed)}"
+        return (None if present is None else "challenger"), why
+    if compared is None:
+        return "champion", "all gates met, and there was no champion"
+    bound = f"gain over {compared['champion']} {compared['gain']:+.4f}, lower 95 % bound {compared['low']:+.4f}"
+    if compared["low"] > -spec.tolerance:
+        return "champion", f"all gates met; {bound} is above −{spec.tolerance:g}"
+    return "challenger", f"{bound} is not above −{spec.tolerance:g}"

@@ -1,48 +1,28 @@
-"""Triggers: the pure judgement, and the sensor on a real store and registry."""
+"""The sensors and schedules of training on a real store and registry: asked once, and again where a run failed."""
 
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from sqlalchemy import Engine
 
-from crewflow_assets import clock, registry
+from crewflow_assets import clock, promotion, registry
 from crewflow_assets.batch import MODEL_NAME
 from crewflow_assets.cost_code_mapping.model_spec import COST_CODE_MAPPING
 from crewflow_assets.registry import TrainingRecord, VersionInfo
-from crewflow_assets.spec import EventTrigger
 from crewflow_assets.store.database import engine_for
-from pipelines.training import judge, training_sensors
-from tests.worlds import companies_of, correct_some, fill_home, predictor, write_lake
+from crewflow_assets.training import claims
+from crewflow_assets.training.claims import Cause
+from pipelines.training import training_schedules, training_sensors
+from tests.worlds import companies_of, correct_some, fill_home, predictor
 
 SPEC = COST_CODE_MAPPING
-[TRIGGER] = SPEC.triggers
 SINCE = datetime(2026, 2, 1, 12, 30, tzinfo=UTC)
 NOW = SINCE + timedelta(days=1)
 COMPANY = companies_of("train", 1)[0]
-
-
-@pytest.mark.parametrize(
-    ("counts", "fire", "said"),
-    [
-        ({}, False, "no corrections since 2026-02-01 12:30 (version 1.0)"),
-        ({"c-1": 20}, False, "20 corrections of c-1 since version 1.0; more than 20 retrain"),
-        ({"c-1": 21}, True, "21 corrections of c-1 since version 1.0; more than 20 retrain"),
-        ({"c-1": 15, "c-2": 15}, False, "15 corrections of c-2 since version 1.0; more than 20 retrain"),
-        ({"c-1": 3, "c-2": 40, "c-3": 22}, True, "40 corrections of c-2 since version 1.0; more than 20 retrain"),
-    ],
-)
-def test_more_than_the_number_of_one_company_fires(counts: dict[str, int], fire: bool, said: str) -> None:
-    verdict = judge(TRIGGER, counts, version="1.0", since=SINCE)
-    assert (verdict.fire, verdict.said) == (fire, said)
-
-
-def test_the_judgement_speaks_of_its_own_trigger() -> None:
-    trigger = EventTrigger("failures", lambda _session, _received, _occurred: {}, more_than=3, window_days=7)
-    assert judge(trigger, {"i-1": 4}, version="2.3", since=SINCE).said == (
-        "4 failures of i-1 since version 2.3; more than 3 retrain"
-    )
 
 
 @pytest.fixture
@@ -62,85 +42,215 @@ def register(folder: Path, features: str = "f1", *, until: datetime = SINCE, rol
     return registry.register(SPEC, saved, record)
 
 
-def tick(now: datetime = NOW) -> dg.SensorEvaluationContext | dg.SkipReason | dg.RunRequest:
-    [sensor] = [sensor for sensor in training_sensors if sensor.name == "cost_code_mapping_corrections"]
-    with dg.DagsterInstance.ephemeral() as instance, clock.fixed(now):
-        [found] = list(sensor(dg.build_sensor_context(instance=instance)))  # type: ignore[arg-type]
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+def tick(
+    now: datetime = NOW, *, name: str = "cost_code_mapping_corrections", instance: dg.DagsterInstance | None = None
+) -> dg.SkipReason | dg.RunRequest:
+    [sensor] = [sensor for sensor in training_sensors if sensor.name == name]
+    with dg.DagsterInstance.ephemeral() as fresh, clock.fixed(now):
+        [found] = list(sensor(dg.build_sensor_context(instance=instance or fresh)))  # type: ignore[arg-type]
     assert isinstance(found, dg.SkipReason | dg.RunRequest)
     return found
 
 
+def skipped(found: dg.SkipReason | dg.RunRequest) -> str:
+    assert isinstance(found, dg.SkipReason), found
+    return found.skip_message or ""
+
+
+def asked(found: dg.SkipReason | dg.RunRequest) -> dg.RunRequest:
+    assert isinstance(found, dg.RunRequest), found
+    return found
+
+
 def test_a_model_that_was_never_trained_waits_for_its_schedule(filled: Path) -> None:
-    found = tick()
-    assert isinstance(found, dg.SkipReason)
-    assert found.skip_message == (
-        "cost_code_mapping was never trained; its schedule or `crewflow demo` trains it first"
-    )
+    assert skipped(tick()) == "cost_code_mapping was never trained; its schedule or `crewflow demo` trains it first"
 
 
 def test_twenty_corrections_are_not_enough_and_one_more_asks_once(filled: Path, tmp_path: Path) -> None:
     register(tmp_path)
     correct_some(COMPANY, 20, SINCE + timedelta(hours=1))
-    write_lake()
-    found = tick()
-    assert isinstance(found, dg.SkipReason)
-    assert found.skip_message == f"20 corrections of {COMPANY} since version 1.0; more than 20 retrain"
+    assert skipped(tick()) == f"20 corrections of {COMPANY} since version 1.0; more than 20 retrain"
 
     correct_some(COMPANY, 1, SINCE + timedelta(hours=2))
-    write_lake()
-    asked = tick()
-    assert isinstance(asked, dg.RunRequest)
-    assert asked.run_key == f"cost_code_mapping/corrections/{SINCE.isoformat()}"
-    assert asked.tags["crewflow/reason"] == "corrections"
-    assert asked.tags["crewflow/why"] == f"21 corrections of {COMPANY} since version 1.0; more than 20 retrain"
+    first = asked(tick())
+    said = f"21 corrections of {COMPANY} since version 1.0; more than 20 retrain"
+    assert first.run_key == f"cost_code_mapping/corrections/{SINCE.isoformat()}/1"
+    assert first.job_name == "cost_code_mapping_training"
+    assert first.tags["crewflow/reason"] == "corrections"
+    assert first.tags["crewflow/watermark"] == SINCE.isoformat()
+    assert first.tags["crewflow/why"] == said
+    assert skipped(tick(NOW + timedelta(hours=1))) == f"{said}; its training was requested"
 
-    again = tick(NOW + timedelta(hours=1))
-    assert isinstance(again, dg.RunRequest)
-    assert again.run_key == asked.run_key  # so Dagster starts one run only
+
+def test_two_sensors_at_once_ask_once(filled: Path, tmp_path: Path) -> None:
+    register(tmp_path)
+    correct_some(COMPANY, 25, SINCE + timedelta(hours=1))
+    begin = threading.Barrier(2)
+    found: list[dg.SkipReason | dg.RunRequest] = []
+
+    def one() -> None:
+        begin.wait()
+        found.append(tick())
+
+    threads = [threading.Thread(target=one) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(type(one).__name__ for one in found) == ["RunRequest", "SkipReason"]
 
 
 def test_a_newer_version_begins_to_count_anew(filled: Path, tmp_path: Path) -> None:
     register(tmp_path)
     correct_some(COMPANY, 25, SINCE + timedelta(hours=1))
-    write_lake()
-    assert isinstance(tick(), dg.RunRequest)
+    asked(tick())
     register(tmp_path, "f2", until=SINCE + timedelta(hours=3))
-    found = tick()
-    assert isinstance(found, dg.SkipReason)
-    assert found.skip_message == "no corrections since 2026-02-01 15:30 (version 1.1)"
+    assert skipped(tick()) == "no corrections since 2026-02-01 15:30 (version 1.1)"
+
+
+def test_a_training_that_gave_the_same_version_begins_to_count_anew_too(filled: Path, tmp_path: Path) -> None:
+    register(tmp_path)
+    correct_some(COMPANY, 25, SINCE + timedelta(hours=1))
+    cause = cause_of(asked(tick()))
+    claims.take(cause, "run-1", why="")
+    claims.finish(cause, "run-1", version="1.0", data_until=SINCE + timedelta(hours=3))
+    assert skipped(tick()) == "no corrections since 2026-02-01 15:30 (version 1.0)"
+    correct_some(COMPANY, 21, SINCE + timedelta(hours=4))
+    assert asked(tick()).run_key != f"{cause}/1"
 
 
 def test_a_baseline_that_stands_in_does_not_count_as_a_training(filled: Path, tmp_path: Path) -> None:
     register(tmp_path)
     register(tmp_path, "f2", until=SINCE + timedelta(hours=3), role="baseline: spelling")
     correct_some(COMPANY, 25, SINCE + timedelta(hours=1))
-    write_lake()
-    assert isinstance(tick(), dg.RunRequest)
+    asked(tick())
 
 
 def test_only_corrections_count(filled: Path, tmp_path: Path) -> None:
     register(tmp_path)
     correct_some(COMPANY, 30, SINCE + timedelta(hours=1), action="accept")
-    write_lake()
-    assert isinstance(tick(), dg.SkipReason)
+    skipped(tick())
 
 
 def test_corrections_older_than_the_window_do_not_count(filled: Path, tmp_path: Path) -> None:
     register(tmp_path)
     correct_some(COMPANY, 30, SINCE + timedelta(hours=1))
-    write_lake()
-    found = tick(SINCE + timedelta(days=31, hours=2))
-    assert isinstance(found, dg.SkipReason)
-    assert found.skip_message is not None
-    assert found.skip_message.startswith("no corrections since 2026-02-02")
+    assert skipped(tick(SINCE + timedelta(days=31, hours=2))).startswith("no corrections since 2026-02-02")
 
 
-def test_training_waits_until_the_lake_has_taken_up_the_corrections(filled: Path, tmp_path: Path) -> None:
+def cause_of(request: dg.RunRequest) -> Cause:
+    return Cause(COST_CODE_MAPPING.name, request.tags["crewflow/reason"], request.tags["crewflow/watermark"])
+
+
+def unfinished(now: datetime, instance: dg.DagsterInstance) -> dg.SkipReason | dg.RunRequest:
+    return tick(now, name="unfinished_trainings", instance=instance)
+
+
+def launched(instance: dg.DagsterInstance, request: dg.RunRequest) -> dg.DagsterRun:
+    """Create the run of a request, as the daemon does."""
+    tags = {**request.tags, "dagster/run_key": request.run_key or ""}
+    return instance.create_run_for_job(
+        dg.Definitions(jobs=[empty_job]).resolve_job_def("empty_job"), tags=tags, status=dg.DagsterRunStatus.STARTED
+    )
+
+
+@dg.job
+def empty_job() -> None:
+    pass
+
+
+def test_a_training_that_failed_is_asked_for_again_up_to_three_times(
+    filled: Path, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
     register(tmp_path)
-    correct_some(COMPANY, 21, SINCE + timedelta(hours=1))
-    found = tick()
-    assert isinstance(found, dg.SkipReason)
-    assert found.skip_message is not None
-    assert found.skip_message.endswith("waiting until the lake has taken up 1 days of events")
-    write_lake()
-    assert isinstance(tick(), dg.RunRequest)
+    correct_some(COMPANY, 25, SINCE + timedelta(hours=1))
+    request, now = asked(tick()), NOW
+    cause = cause_of(request)
+    keys = [request.run_key]
+    for pause in claims.PAUSES:
+        run = launched(instance, request)
+        with clock.fixed(now):
+            assert claims.take(cause, run.run_id, why="") is not None
+            assert skipped(unfinished(now, instance)).startswith(f"{cause}: run {run.run_id} trains for it (attempt")
+        instance.report_run_failed(run)
+        assert "its run failed; attempt" in skipped(unfinished(now, instance))
+        assert "the next is at" in skipped(unfinished(now + pause / 2, instance))
+        now += pause
+        request = asked(unfinished(now, instance))
+        keys.append(request.run_key)
+    assert keys == [f"{cause}/{attempt}" for attempt in (1, 2, 3)]
+    run = launched(instance, request)
+    assert skipped(unfinished(now, instance)).endswith("attempt 3 waits for its turn in Dagster")
+    instance.report_run_failed(run)
+    assert "given up after 3 of 3 attempts: its run failed before it began" in skipped(unfinished(now, instance))
+    assert skipped(unfinished(now, instance)) == "every training that was asked for is done"
+    assert "given up after 3 of 3 attempts" in skipped(tick(now))
+
+
+def test_a_tick_that_died_after_it_recorded_its_cause_loses_nothing(
+    filled: Path, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    register(tmp_path)
+    correct_some(COMPANY, 25, SINCE + timedelta(hours=1))
+    lost = asked(tick())
+    assert "requested just now" in skipped(unfinished(NOW, instance))
+    again = asked(unfinished(NOW + claims.GRACE, instance))
+    assert again.run_key == lost.run_key
+    assert {**again.tags, "crewflow/why": ""} == {**lost.tags, "crewflow/why": ""}
+
+
+def test_a_run_without_a_sign_of_life_is_failed_and_replaced(
+    filled: Path, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    register(tmp_path)
+    correct_some(COMPANY, 25, SINCE + timedelta(hours=1))
+    request = asked(tick())
+    run = launched(instance, request)
+    with clock.fixed(NOW):
+        claims.take(cause_of(request), run.run_id, why="")
+    dead = NOW + claims.LEASE
+    assert f"run {run.run_id} gave no sign of life since" in skipped(unfinished(dead, instance))
+    found = instance.get_run_by_id(run.run_id)
+    assert found is not None
+    assert found.status is dg.DagsterRunStatus.FAILURE
+    assert asked(unfinished(dead + claims.PAUSES[0], instance)).run_key == f"{cause_of(request)}/2"
+
+
+def test_an_interrupted_promotion_is_completed(
+    filled: Path, tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(promotion, "carry_out", lambda _spec: None)
+        promotion.promote(SPEC, "1.0", by="dana", why="test", method="experiment")
+    assert skipped(unfinished(NOW, instance)) == "an interrupted promotion of cost_code_mapping was completed"
+    assert registry.alias_numbers(SPEC) == {"champion": 1}
+
+
+def scheduled(at: datetime) -> dg.SkipReason | dg.RunRequest:
+    [schedule] = [one for one in training_schedules if one.name == "cost_code_mapping_schedule"]
+    with dg.DagsterInstance.ephemeral() as fresh:
+        ticked = schedule(dg.build_schedule_context(instance=fresh, scheduled_execution_time=at))
+        assert isinstance(ticked, Iterator)
+        [found] = ticked
+    assert isinstance(found, dg.SkipReason | dg.RunRequest)
+    return found
+
+
+def test_a_schedule_asks_once_for_each_of_its_moments(filled: Path) -> None:
+    first = asked(scheduled(SINCE))
+    assert first.run_key == f"cost_code_mapping/schedule/{SINCE.isoformat()}/1"
+    assert skipped(scheduled(SINCE)).endswith("its training was requested")
+    asked(scheduled(SINCE + timedelta(days=7)))
+
+
+def test_a_schedule_without_anything_to_learn_from_says_so(sqlite_store: Engine) -> None:
+    assert skipped(scheduled(SINCE)) == (
+        "there are no events to learn from (mapping_decision); import data or run `crewflow demo`"
+    )

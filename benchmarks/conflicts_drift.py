@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.conflicts_world import events
+from crewflow_assets.backtest.conflict_worlds import events
 from crewflow_assets.conflict_resolution.context import History, told_of
 from crewflow_assets.conflict_resolution.contract import RESOLUTIONS
 from crewflow_assets.conflict_resolution.features import features_of

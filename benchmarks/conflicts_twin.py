@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks.conflicts_drift import Turned, is_affected, run_through
-from benchmarks.conflicts_world import ceiling_of, histories, table_of
+from crewflow_assets.backtest.conflict_worlds import ceiling_of, histories, table_of
 from crewflow_assets.conflict_resolution.evaluation import BASELINES, rows_of, score
 from crewflow_assets.conflict_resolution.model import ConflictPredictor, fit
 from crewflow_assets.evaluation.calibration import expected_calibration_error
@@ -21,8 +21,8 @@ from crewflow_assets.evaluation.intervals import Interval, cluster_mean
 from crewflow_assets.twin.timecards.parameters import DEFAULTS, TimecardParameters, draw_parameters
 
 SIZES = (50, 150, 500, 1_500, 5_000, 15_000, 50_000)
-FEWEST, MOST = 10, 200
-"""Companies that a number of decisions is taken from: its square root, within these."""
+FEWEST, GROWTH = 10, 0.57
+"""Companies that a number of decisions is taken from: its power, ten at least."""
 DAYS = 180
 TEST_COMPANIES = 40
 DRAW_COMPANIES, DRAW_TESTED, DRAW_DAYS = 40, 20, 120
@@ -88,10 +88,14 @@ def point(method: str, known: pd.DataFrame, asked: pd.DataFrame, predictor: Conf
     )
 
 
+def companies_for(size: int) -> int:
+    """Return how many companies so many decisions come from."""
+    return max(FEWEST, int(size**GROWTH))
+
+
 def first_decisions(table: pd.DataFrame, size: int) -> pd.DataFrame:
     """Return about so many decisions, the earliest of each of a growing number of companies."""
-    number = int(min(MOST, max(FEWEST, size**0.5)))
-    companies = pd.unique(table["company_id"])[:number]
+    companies = pd.unique(table["company_id"])[: companies_for(size)]
     mine = table[table["company_id"].isin(companies)].sort_values("opened_at", kind="stable")
     each = int(np.ceil(size / len(companies)))
     return mine[mine.groupby("company_id").cumcount() < each].iloc[:size]
@@ -102,8 +106,9 @@ def learning_curve(progress: Progress, *, sizes: tuple[int, ...], seed: int) -> 
     bar = progress.add_task("learning curve", total=len(sizes) + 2)
     asked = table_of(list(histories(DEFAULTS, companies=TEST_COMPANIES, days=DAYS, seed=seed, prefix="test")))
     progress.advance(bar)
-    companies = int(min(MOST, max(FEWEST, sizes[-1] ** 0.5)))
-    known = table_of(list(histories(DEFAULTS, companies=companies, days=DAYS, seed=seed, prefix="known")))
+    known = table_of(
+        list(histories(DEFAULTS, companies=companies_for(sizes[-1]), days=DAYS, seed=seed, prefix="known"))
+    )
     progress.advance(bar)
     found = []
     for size in sizes:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from benchmarks.mapping_data import Split, Task, splits
+from crewflow_assets.cost_code_mapping.text import stacked
 from crewflow_assets.evaluation.calibration import automatic_threshold
 
 Floats = NDArray[np.floating]
@@ -66,8 +67,8 @@ class Baseline(ABC):
 
     def spelling(self, rows: NDArray[np.int64]) -> Floats:
         """Return the similarity of character 2- to 5-grams of names and targets."""
-        similar = [(self.task.chart.names @ self.task.queries[row].name.T).toarray().ravel() for row in rows]
-        return np.array(similar).reshape(len(rows), len(self.task.chart))
+        similar: Floats = (stacked([self.task.queries[row].name for row in rows]) @ self.task.chart.names.T).toarray()
+        return similar
 
     def nearest(self, split: Split) -> Floats:
         """Return for each target the cosine of the nearest labelled name that went to it; 0 without one."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from benchmarks.mapping_data import Split, Task
 from benchmarks.mapping_methods import Floats, parts_of
@@ -27,7 +26,7 @@ from crewflow_assets.cost_code_mapping.adaptation import Adaptation, Pairs, fit_
 from crewflow_assets.cost_code_mapping.features import COLUMN, FEATURES, History, candidate_features
 from crewflow_assets.cost_code_mapping.model import MappingPredictor
 from crewflow_assets.cost_code_mapping.pool import Pool, pool_features
-from crewflow_assets.cost_code_mapping.text import normalised, spoken
+from crewflow_assets.cost_code_mapping.text import normalised, spoken, stacked
 from crewflow_assets.encoder import encoder
 
 SHARES = (0.05, 0.1, 0.25, 0.5)
@@ -61,7 +60,7 @@ class Workbench:
         self.embeddings = np.stack([query.embedding for query in task.queries])
         self.context_embeddings = encoder().encode([spoken(query.source.context) for query in task.queries])
         self.has_context = any(query.source.context != query.source.name for query in task.queries)
-        spelt = sparse.vstack([query.name for query in task.queries], format="csr")
+        spelt = stacked([query.name for query in task.queries])
         alike = self.embeddings @ self.embeddings.T + SPELLING_WEIGHT * (spelt @ spelt.T).toarray()
         self.close = np.exp(SPELLING_SHARPNESS * (alike - 1)).astype(np.float32)
         self.simulated = np.zeros((n, len(task.chart)), np.float32)

@@ -63,8 +63,8 @@ FULL, QUICK = Effort(5, 8.0, 10), Effort(2, 2.0, 3)
 
 def prepare(case: Case, *, quick: bool) -> str:
     """Fit, register and promote a model, write what it needs into the store, and return a platform key."""
+    case.write(quick)
     with transaction() as session:
-        case.write(session, quick)
         token, _ = keys.create(session, "benchmark", None)
     now = clock.now()
     with TemporaryDirectory() as folder:
@@ -134,7 +134,7 @@ class Bench:
             (load, size, repeated, name)
             for load, size, repeated in loads
             for name, (server, _) in self._urls.items()
-            if size == 1 or (server.batch is not None and name != UNLOGGED)
+            if (size == 1 or (server.batch is not None and name != UNLOGGED)) and (self._case.texts or not repeated)
         ]
         taken: dict[tuple[str, str], list[Taken]] = {}
         bar = progress.add_task(self._case.spec.name, total=self._effort.rounds * len(plan))
@@ -168,7 +168,7 @@ class Bench:
         """Return the median milliseconds of each part of a single answer; HTTP is what the others leave."""
         model = registry.load(self._case.spec, registry.CHAMPION)
         count = 20 * self._effort.probes
-        timed = self._case.parts(self._case.spec.code(), model.predictor, self.fresh(count))
+        timed = self._case.parts(self._case.spec, model.predictor, self.fresh(count))
         whole = self.load(OURS, self.fresh(4 * count), batch=1, repeated=False, clients=1)
         found = {name: 1000 * float(np.median(seconds)) for name, seconds in timed.items()}
         total = 1000 * float(np.median(whole.latencies))
@@ -195,8 +195,9 @@ class Bench:
                     raise RuntimeError(f"{probe.name}: {answer.status_code} {answer.text[:500]}")
                 sleep(1)
 
+        times = max(self._effort.probes, probe.times)
         with httpx.Client(headers=dict(server.headers), timeout=PATIENCE_SECONDS) as client:
-            return Probed(probe.name, probe.limit_seconds, ask(), tuple(ask() for _ in range(self._effort.probes)))
+            return Probed(probe.name, probe.limit_seconds, ask(), tuple(ask() for _ in range(times)))
 
 
 def measure(case: Case, home: Path, *, quick: bool, progress: Progress) -> Found:

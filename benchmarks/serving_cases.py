@@ -7,9 +7,14 @@ from itertools import product
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from benchmarks import serving_world
 from crewflow_assets import clock
+from crewflow_assets.conflict_resolution.model_spec import CONFLICT_RESOLUTION
 from crewflow_assets.cost_code_mapping.model_spec import COST_CODE_MAPPING
-from crewflow_assets.spec import ModelCode, ModelSpec, Predictor
+from crewflow_assets.integration_health.model_spec import INTEGRATION_HEALTH_FORECAST
+from crewflow_assets.retry_strategy.model_spec import RETRY_STRATEGY
+from crewflow_assets.spec import ModelSpec, Predictor
+from crewflow_assets.sync_health.model_spec import SYNC_HEALTH
 from crewflow_assets.twin.vocabulary import Concept, Trade, trades
 
 if TYPE_CHECKING:
@@ -28,6 +33,8 @@ class Probe:
     size: int
     inputs: Callable[[int, int], Inputs]
     limit_seconds: float
+    times: int = 10
+    """How often it is asked; the slowest counts, of more than a hundred the 99th percentile."""
     slow_start: bool = False
     """Takes minutes to prepare, so ``--quick`` leaves it out."""
 
@@ -36,17 +43,19 @@ class Probe:
 class Case:
     """A model, a fit that is good enough to be served, what it needs in the store, and what it is asked.
 
-    ``inputs(first, count)`` are unlike each other, and those of any other range. ``parts`` says how many seconds each
-    part of a single answer took, in process. ``design`` is the application of the requirements' own design.
+    ``inputs(first, count)`` are unlike each other, and those of any other range, where ``texts`` is true: then what
+    repeats is measured apart. ``parts`` says how many seconds each part of a single answer took, in process.
+    ``design`` is the application of the requirements' own design.
     """
 
     spec: ModelSpec
     fit: Callable[[bool], Predictor]
-    write: Callable[["Session", bool], None]
+    write: Callable[[bool], None]
     inputs: Callable[[int, int], Inputs]
-    parts: Callable[[ModelCode, Predictor, Inputs], Mapping[str, list[float]]]
+    parts: Callable[[ModelSpec, Predictor, Inputs], Mapping[str, list[float]]]
     probes: tuple[Probe, ...] = ()
     design: str | None = None
+    texts: bool = False
 
 
 COMPANY, LARGE = "benchmark", "benchmark-large"
@@ -100,7 +109,14 @@ def _codes(first: int, count: int) -> "list[CostCodeRow]":
     return found
 
 
-def _write_mapping(session: "Session", quick: bool) -> None:
+def _write_mapping(quick: bool) -> None:
+    from crewflow_assets.store.database import transaction
+
+    with transaction() as session:
+        _write_companies(session, quick)
+
+
+def _write_companies(session: "Session", quick: bool) -> None:
     from crewflow_assets.cost_code_mapping.actions import EVENT_HANDLERS
     from crewflow_assets.ingest.event_kinds import EventIn
     from crewflow_assets.ingest.events import record_events
@@ -148,14 +164,14 @@ def _asking(company: str) -> Callable[[int, int], Inputs]:
     return inputs
 
 
-def _mapping_parts(code: ModelCode, predictor: Predictor, inputs: Inputs) -> Mapping[str, list[float]]:
+def _mapping_parts(spec: ModelSpec, predictor: Predictor, inputs: Inputs) -> Mapping[str, list[float]]:
     from crewflow_assets.cost_code_mapping.text import spoken
     from crewflow_assets.encoder import encoder
 
     def encode(request: Any) -> None:
         encoder().encode([spoken(request.cost_code_name)])
 
-    requests = [COST_CODE_MAPPING.request_type.model_validate(one) for one in inputs]
+    code, requests = spec.code(), [spec.request_type.model_validate(one) for one in inputs]
     code.answer(predictor, requests[:1])
     return {
         "encode": timed(encode, requests[1:]),
@@ -175,6 +191,24 @@ def timed(work: Callable[[Any], object], each: Sequence[Any]) -> list[float]:
     return seconds
 
 
+def _whole(spec: ModelSpec, predictor: Predictor, inputs: Inputs) -> Mapping[str, list[float]]:
+    """Time the model's answer as one part."""
+    code, requests = spec.code(), [spec.request_type.model_validate(one) for one in inputs]
+    code.answer(predictor, requests[:1])
+    return {"features, model, reasons": timed(lambda request: code.answer(predictor, [request]), requests[1:])}
+
+
+def _of_world(spec: ModelSpec, inputs: Callable[[int, int], Inputs], *probes: Probe) -> Case:
+    return Case(
+        spec=spec,
+        fit=lambda _quick: serving_world.fit_on_store(spec),
+        write=serving_world.write_world,
+        inputs=inputs,
+        parts=_whole,
+        probes=probes,
+    )
+
+
 CASES: dict[str, Case] = {
     COST_CODE_MAPPING.name: Case(
         spec=COST_CODE_MAPPING,
@@ -187,5 +221,14 @@ CASES: dict[str, Case] = {
             Probe("1 code, 50,000 accounts", 1, _asking(LARGE), 1.0, slow_start=True),
         ),
         design="benchmarks.serving_design:app",
+        texts=True,
     ),
+    SYNC_HEALTH.name: _of_world(
+        SYNC_HEALTH,
+        serving_world.integrations,
+        Probe("1 integration, from the store", 1, serving_world.integrations, 0.06, times=300),
+    ),
+    CONFLICT_RESOLUTION.name: _of_world(CONFLICT_RESOLUTION, serving_world.conflicts),
+    RETRY_STRATEGY.name: _of_world(RETRY_STRATEGY, serving_world.failures),
+    INTEGRATION_HEALTH_FORECAST.name: _of_world(INTEGRATION_HEALTH_FORECAST, serving_world.metrics),
 }

@@ -10,9 +10,9 @@ import numpy as np
 from benchmarks.serving_servers import BARE, DESIGN, MLFLOW, OURS, UNLOGGED
 
 SINGLE, REPEATED, BATCH, REPEATED_BATCH = (
-    "single, unrepeated texts",
+    "single",
     "single, repeated texts",
-    "batch, unrepeated texts",
+    "batch",
     "batch, repeated texts",
 )
 
@@ -64,9 +64,14 @@ class Probed:
     next: tuple[float, ...]
 
     @property
+    def slowest(self) -> float:
+        """The slowest of the next ones; of more than a hundred, the 99th percentile."""
+        return max(self.next) if len(self.next) <= 100 else float(np.percentile(self.next, 99))
+
+    @property
     def holds(self) -> bool:
-        """Whether even the slowest of the next ones stayed within the limit."""
-        return max(self.next) < self.limit_seconds
+        """Whether the slowest stayed within the limit."""
+        return self.slowest < self.limit_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +119,7 @@ def ratios(found: Found) -> list[Ratio]:
         ("the same, repeated texts", (OURS, REPEATED), (MLFLOW, REPEATED), 2.5),
         ("requests/s, ours over the bare route", (OURS, SINGLE), (BARE, SINGLE), None),
         ("the same, repeated texts", (OURS, REPEATED), (BARE, REPEATED), None),
-        ("rows/s, batch over single, unrepeated texts", (OURS, BATCH), (OURS, SINGLE), 10.0),
+        ("rows/s, batch over single", (OURS, BATCH), (OURS, SINGLE), 10.0),
         ("rows/s, batch over single, repeated texts", (OURS, REPEATED_BATCH), (OURS, REPEATED), 10.0),
         ("requests/s with logs over without (.90: they cost 10 %)", (OURS, SINGLE), (UNLOGGED, SINGLE), 0.9),
         ("the same, repeated texts", (OURS, REPEATED), (UNLOGGED, REPEATED), 0.9),
@@ -156,11 +161,11 @@ def markdown(found: Found) -> str:
         lines += ["", "| part of a single answer, one client | ms (median) |", "|---|---|"]
         lines += [f"| {name} | {value:.2f} |" for name, value in found.parts.items()]
     if found.probes:
-        lines += ["", "| one request | the first, s | the next: median, slowest, s | limit, s | kept |"]
+        lines += ["", "| one request | the first, s | the next: median, slowest (p99 of many), s | limit, s | kept |"]
         lines.append("|---|---|---|---|---|")
     for probe in found.probes:
         kept = "yes" if probe.holds else "**no**"
-        slowest = f"{np.median(probe.next):.2f}, {max(probe.next):.2f}"
+        slowest = f"{np.median(probe.next):.3f}, {probe.slowest:.3f}"
         lines.append(f"| {probe.name} | {probe.first:.2f} | {slowest} | {probe.limit_seconds:g} | {kept} |")
     return "\n".join(lines) + "\n"
 

@@ -12,11 +12,11 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks.sync_prevention_figures import CAUSES, Due, Fate, Figures, due_syncs, fate_of, figures, ratio
-from benchmarks.sync_prevention_model import ModelScorer, fit_on_twin
-from benchmarks.sync_prevention_policies import FRESHNESS_MINUTES, BlindSlowing, Ceiling
 from benchmarks.sync_prevention_rule import LastError
-from benchmarks.sync_prevention_watch import Scorer, Watched
+from crewflow_assets.backtest.fates import CAUSES, Due, Fate, Figures, due_syncs, fate_of, figures, ratio
+from crewflow_assets.backtest.preventing import FRESHNESS_MINUTES, BlindSlowing, Ceiling
+from crewflow_assets.backtest.scoring import ModelScorer, fit_on_twin
+from crewflow_assets.backtest.watched import Scorer, Watched
 from crewflow_assets.evaluation.intervals import Interval
 from crewflow_assets.twin.sync.parameters import TICKS_PER_DAY, draw_parameters
 from crewflow_assets.twin.sync.policy import Policy

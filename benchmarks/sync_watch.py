@@ -1,7 +1,9 @@
-"""How long a tick of the watch acts on many integrations, at several shares of them at risk.
+"""How long a tick of the watch takes over many integrations: acting alone, at several shares at risk, and scoring.
 
-Run: ``python -m benchmarks.sync_watch [--integrations 10000] [--database-url URL] [--json FILE]``. Scoring is not in
-these figures: the scores are given. The database is an empty one: SQLite in a temporary folder unless a URL is named.
+Run: ``python -m benchmarks.sync_watch [--integrations 10000] [--days 7] [--database-url URL] [--json FILE]``. In the
+first cases the scores are given. In the last ones a model gives them, from the simulated attempts of so many days in
+the lake; the first of them reads the lake. The database is an empty one: SQLite in a temporary folder unless a URL is
+named.
 """
 
 import argparse
@@ -13,7 +15,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from crewflow_assets.settings import get_settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from crewflow_assets.sync_health.model import SyncHealthPredictor
 
 BEGIN = datetime(2026, 3, 2, 12, tzinfo=UTC)
 TICK = timedelta(minutes=15)
@@ -25,6 +34,10 @@ CASES = (
     ("all at risk still", 1.0, "api_down"),
     ("nobody at risk, pauses end", 0.0, "api_down"),
 )
+WORLD_SEED = 5
+TRAINED_ON = (150, 14)
+"""Integrations and days."""
+LEAD_MINUTES = 10.0
 PAUSE_ENDS = 4
 """Ticks before the last case."""
 
@@ -77,6 +90,100 @@ def _prepare(integrations: int) -> None:
         )
 
 
+def measure_scoring(integrations: int, days: int, progress: bool = True) -> list[dict[str, Any]]:
+    """Score simulated integrations by a model and act on it, twice, on a migrated, empty database."""
+    from crewflow_assets import clock
+    from crewflow_assets.store import schema
+    from crewflow_assets.sync_health.answering import answer
+    from crewflow_assets.sync_health.watch import answering_scorer, tick
+    from crewflow_assets.twin.sync.history import attempt_table, status_table
+
+    schema.upgrade()
+    world, made = _world(WORLD_SEED, integrations, days, progress)
+    attempts = attempt_table(world, made)
+    _write_lake("sync_attempt", attempts)
+    _write_lake("api_status", status_table(world))
+    _add_integrations(attempts)
+    predictor = _fitted(progress)
+    scorer, records = answering_scorer(lambda requests: answer(predictor, requests)), []
+    for name, at in (("scored by a model, the lake read", BEGIN), ("scored by a model, the next tick", BEGIN + TICK)):
+        began = perf_counter()
+        with clock.fixed(at):
+            report = tick(scorer, at, model_version="benchmark")
+        records.append(
+            {"case": name, "seconds": perf_counter() - began, "attempts": attempts.num_rows} | asdict(report)
+        )
+    return records
+
+
+def _world(seed: int, integrations: int, days: int, progress: bool) -> tuple[Any, Any]:
+    """Return a simulated world whose history ends at ``BEGIN``'s midnight, and its attempts."""
+    from rich.progress import Progress
+
+    from crewflow_assets.twin.sync.world import SyncWorld, run, standard_draw
+
+    start = datetime.combine(BEGIN.date(), datetime.min.time(), UTC) - timedelta(days=days)
+    world = SyncWorld([standard_draw(seed, integrations)], start=start, days=days)
+    with Progress(disable=not progress) as shown:
+        bar = shown.add_task(f"Syncs of {integrations:,} integrations", total=None)
+        return world, run(world, progress=lambda done, total: shown.update(bar, completed=done, total=total))
+
+
+def _write_lake(kind: str, events: "pa.Table") -> None:
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    from crewflow_assets.lake.events import folder_of
+
+    days = pc.strftime(events["occurred_at"], "%Y-%m-%d")
+    for day in pc.unique(days).to_pylist():
+        folder = folder_of(kind) / f"day={day}"
+        folder.mkdir(parents=True)
+        pq.write_table(events.filter(pc.equal(days, day)), folder / "events.parquet")
+
+
+def _add_integrations(attempts: "pa.Table") -> None:
+    from sqlalchemy import insert
+
+    from crewflow_assets.store.database import transaction
+    from crewflow_assets.store.sync_tables import Integration
+    from crewflow_assets.store.tables import Company
+    from crewflow_assets.sync_health.integrations import ACTIVE, FRESHNESS_MINUTES
+
+    keys = ["company_id", "integration_id", "system"]
+    rows = attempts.group_by(keys).aggregate([("occurred_at", "max"), ("interval_minutes", "max")]).to_pylist()
+    companies = [
+        {"id": id_, "name": id_, "industry": "general", "created_at": BEGIN}
+        for id_ in dict.fromkeys(row["company_id"] for row in rows)
+    ]
+    known = [
+        {name: row[name] for name in keys}
+        | {"interval_minutes": row["interval_minutes_max"], "freshness_minutes": FRESHNESS_MINUTES, "state": ACTIVE}
+        | {"last_attempt_at": row["occurred_at_max"], "last_ok_at": row["occurred_at_max"], "created_at": BEGIN}
+        | {"needs_authorisation": False}
+        for row in rows
+    ]
+    with transaction() as session:
+        session.execute(insert(Company), companies)
+        session.execute(insert(Integration), known)
+
+
+def _fitted(progress: bool) -> "SyncHealthPredictor":
+    """Fit the model on another, smaller world."""
+    import pyarrow as pa
+
+    from crewflow_assets.sync_health.events import STATUS_COLUMNS, describe
+    from crewflow_assets.sync_health.model import fit
+    from crewflow_assets.sync_health.table import as_table, rows_of_table
+    from crewflow_assets.twin.sync.history import attempt_table, status_table
+
+    world, made = _world(WORLD_SEED + 1, *TRAINED_ON, progress)
+    attempts = attempt_table(world, made)
+    attempts = attempts.append_column("lead_minutes", pa.array([LEAD_MINUTES] * len(attempts)))
+    described = describe(attempts, status_table(world).select(list(STATUS_COLUMNS)))
+    return fit(*rows_of_table(as_table(described)), seed=0)
+
+
 def _tick(at: datetime, share: float, cause: Any) -> dict[str, Any]:
     from crewflow_assets import clock
     from crewflow_assets.sync_health.contract import RiskFactor
@@ -102,13 +209,29 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--integrations", type=int, default=10_000, help="how many (default: 10000)")
+    parser.add_argument("--days", type=int, default=7, help="of simulated attempts for scoring (default: 7)")
     parser.add_argument("--database-url", default="", help="an empty database; default: SQLite, temporary")
     parser.add_argument("--json", type=Path, help="write the records to this file")
     chosen = parser.parse_args()
     with TemporaryDirectory(prefix="crewflow-watch-") as home:
         os.environ |= {"CREWFLOW_HOME": home, "CREWFLOW_DATABASE_URL": chosen.database_url}
         records = measure(chosen.integrations)
-    columns = ["case", "integrations", "seconds", "actions", "withheld", "ended", "opened", "told", "commands"]
+    with TemporaryDirectory(prefix="crewflow-watch-") as home:
+        os.environ |= {"CREWFLOW_HOME": home, "CREWFLOW_DATABASE_URL": ""}
+        get_settings.cache_clear()
+        records += measure_scoring(chosen.integrations, chosen.days)
+    columns = [
+        "case",
+        "integrations",
+        "seconds",
+        "scoring_seconds",
+        "actions",
+        "withheld",
+        "ended",
+        "opened",
+        "told",
+        "commands",
+    ]
     print(pd.DataFrame(records)[columns].to_markdown(index=False, floatfmt=".1f"))
     if chosen.json:
         chosen.json.write_text(json.dumps(records, indent=2))

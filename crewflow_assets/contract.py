@@ -40,8 +40,13 @@ class PredictionRequest(Contract):
 
     @property
     def gathers(self) -> bool:
-        """Whether answering this with others of its company is cheaper, so that it may wait for them."""
+        """Whether answering this together with others is cheaper, so that it may wait for them."""
         return self.company_id is not None
+
+    @property
+    def gathers_with(self) -> str | None:
+        """What it has to have in common with those others; None: the model and version are enough."""
+        return None
 
 
 class PredictionResponse(Contract):
@@ -50,6 +55,11 @@ class PredictionResponse(Contract):
     prediction_id: str
     model_version: str
     variant: Annotated[str, Field(description="champion, challenger, pinned, or the experiment's arm.")]
+
+    @property
+    def automatic(self) -> bool:
+        """Whether what it says may be done without asking a person."""
+        return False
 
 
 def example_of(model: type[BaseModel]) -> dict[str, Any]:

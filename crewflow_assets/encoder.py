@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crewflow_assets.embeddings import StoredEmbeddings
 from crewflow_assets.settings import get_settings
 
 Floats = NDArray[np.float32]
@@ -28,6 +29,8 @@ Floats = NDArray[np.float32]
 LONGEST = 64  # tokens; names of cost codes and accounts have about ten
 BATCH = 64
 KEPT_TEXTS = 200_000
+STORED_FROM = 1000
+"""So many new texts at once take seconds, and are kept on disk."""
 OPSET = 17
 CHECKPOINT_FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "*.bin")
 """What a checkpoint's configuration, vocabulary and weights are in."""
@@ -54,7 +57,8 @@ class Encoder:
         self._tokenizer.enable_padding()
         self._inputs = {given.name for given in self._session.get_inputs()}
         self._kept: OrderedDict[str, Floats] = OrderedDict()
-        self._lock = Lock()
+        self._stored = StoredEmbeddings(stored_beside(folder))
+        self._lock, self._many = Lock(), Lock()
 
     @property
     def width(self) -> int:
@@ -62,27 +66,59 @@ class Encoder:
         return int(self._session.get_outputs()[0].shape[-1])
 
     def encode(self, texts: Sequence[str]) -> Floats:
-        """Return one unit-length embedding for each text, shape (texts, width); texts seen before cost nothing."""
-        with self._lock:
-            known = {text: self._kept[text] for text in texts if text in self._kept}
+        """Return one unit-length embedding for each text, shape (texts, width); texts seen before cost nothing.
+
+        Of many new texts the embeddings are kept on disk too, and two threads do not encode the same ones.
+        """
+        known = self._recalled(texts)
         new = [text for text in dict.fromkeys(texts) if text not in known]
-        new.sort(key=len)  # texts of like length are padded least
-        fresh: dict[str, Floats] = {}
+        if len(new) < STORED_FROM:
+            known |= self._encoded(new)
+        else:
+            new.sort(key=len)
+            for start in range(0, len(new), STORED_FROM):
+                with self._many:
+                    known |= self._stored_or_encoded(new[start : start + STORED_FROM])
+        found = [known[text] for text in texts]
+        return np.stack(found) if found else np.zeros((0, self.width), np.float32)
+
+    def _stored_or_encoded(self, texts: Sequence[str]) -> dict[str, Floats]:
+        known = self._recalled(texts)  # another thread may have had them
+        known |= self._remember(self._stored.get([text for text in texts if text not in known]))
+        fresh = self._encoded([text for text in texts if text not in known])
+        self._stored.put(fresh)
+        return known | fresh
+
+    def _recalled(self, texts: Sequence[str]) -> dict[str, Floats]:
+        """Return the embeddings in memory; what was asked for last is thrown away last."""
+        known = {}
+        with self._lock:
+            for text in texts:
+                if (embedding := self._kept.get(text)) is not None:
+                    self._kept.move_to_end(text)
+                    known[text] = embedding
+        return known
+
+    def _remember(self, embeddings: dict[str, Floats]) -> dict[str, Floats]:
+        with self._lock:
+            self._kept.update(embeddings)
+            while len(self._kept) > KEPT_TEXTS:
+                self._kept.popitem(last=False)
+        return embeddings
+
+    def _encoded(self, new: Sequence[str]) -> dict[str, Floats]:
+        """Encode texts and keep them in memory."""
+        new = sorted(new, key=len)  # texts of like length are padded least
         batches = [new[start : start + BATCH] for start in range(0, len(new), BATCH)]
         if len(batches) > 1:
             with ThreadPoolExecutor(os.cpu_count()) as pool:  # ONNX Runtime lets go of the interpreter's lock
                 outputs = list(pool.map(self._run, batches))
         else:
             outputs = [self._run(batch) for batch in batches]
+        fresh: dict[str, Floats] = {}
         for batch, output in zip(batches, outputs, strict=True):
             fresh.update(zip(batch, output, strict=True))
-        known |= fresh
-        found = [known[text] for text in texts]
-        with self._lock:
-            self._kept.update(fresh)
-            while len(self._kept) > KEPT_TEXTS:
-                self._kept.popitem(last=False)
-        return np.stack(found) if found else np.zeros((0, self.width), np.float32)
+        return self._remember(fresh)
 
     def _run(self, texts: Sequence[str]) -> Floats:
         encodings = self._tokenizer.encode_batch(list(texts))
@@ -96,6 +132,11 @@ class Encoder:
         pooled = (hidden * mask[:, :, None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
         unit: Floats = (pooled / np.linalg.norm(pooled, axis=1, keepdims=True)).astype(np.float32)
         return unit
+
+
+def stored_beside(folder: Path) -> Path:
+    """Return the file that keeps an exported encoder's embeddings: not inside, since exports are packed."""
+    return folder.with_name(f"{folder.name}-embeddings.db")
 
 
 def checkpoint() -> str:
@@ -143,7 +184,12 @@ def _cache() -> Path:
 
 
 def exported(source: str) -> Path:
-    """Return the folder of the exported checkpoint, exporting it if it is not there yet."""
+    """Return the folder of the exported checkpoint, exporting it if it is not there yet.
+
+    What was exported already, as a packed service carries it, is its own export.
+    """
+    if (Path(source) / "model.onnx").exists():
+        return Path(source)
     folder = _cache() / identity(source)
     with _EXPORTING:
         if not folder.exists():

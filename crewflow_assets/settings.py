@@ -1,6 +1,6 @@
 """The environment of an installation: ``CREWFLOW_*`` variables, read once."""
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -38,7 +38,23 @@ class Settings(BaseSettings):
     alerts_per_day: Annotated[int, Field(ge=0, le=10_000)] = Field(
         10, description="Alerts that people of one company are told within 24 hours; more wait for the next day."
     )
+    retry_success_value: Annotated[float, Field(gt=0, le=1e6)] = Field(
+        1.0, description="What a failed call is worth that a retry mends; the costs below are relative to it."
+    )
+    retry_call_cost: Annotated[float, Field(ge=0, le=1e6)] = Field(0.02, description="Cost of one retry.")
+    retry_waiting_cost: Annotated[float, Field(ge=0, le=1e6)] = Field(
+        0.02, description="Cost of an hour that a failed call waits."
+    )
+    retry_giving_up_cost: Annotated[float, Field(ge=0, le=1e6)] = Field(
+        0.3, description="Cost of a failed call that is given up, so that a person or the next sync takes it up."
+    )
+    retry_exploration: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        0.05, description="Share of retry plans whose delay is drawn, so that new plans can be judged on them."
+    )
     gateway_port: Annotated[int, Field(ge=1, le=65535)] = Field(3100, description="Port of the HTTP gateway.")
+    gateway_workers: Annotated[int, Field(ge=1, le=64)] = Field(
+        1, description="Processes of a service that answer requests; each loads the models."
+    )
     dagster_port: Annotated[int, Field(ge=1, le=65535)] = Field(3000, description="Port of the Dagster UI.")
     mlflow_port: Annotated[int, Field(ge=1, le=65535)] = Field(5000, description="Port of the MLflow UI.")
     webhook_url: str = Field("", description="Where the outbox sends commands; empty keeps them waiting.")
@@ -52,12 +68,12 @@ class Settings(BaseSettings):
         60_000, description="Requests that one API key may make a minute in one worker; more get 429."
     )
 
-    @property
+    @cached_property
     def root(self) -> Path:
         """The home folder as an absolute path."""
         return self.home.expanduser().resolve()
 
-    @property
+    @cached_property
     def sqlalchemy_url(self) -> str:
         """The database URL in force; PostgreSQL URLs are given the psycopg driver."""
         if not self.database_url:

@@ -14,6 +14,8 @@ class Caller:
 
     key_id: int
     company_id: str | None
+    requests_per_minute: int | None = None
+    """The key's own limit; None for the installation's."""
 
 
 _caller: ContextVar[Caller] = ContextVar("crewflow_caller")

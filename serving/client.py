@@ -61,23 +61,27 @@ class MLClient:
         """Close the connections."""
         self._http.close()
 
-    def predict(self, model: str, version: str, input: Mapping[str, Any]) -> dict[str, Any]:  # noqa: A002
+    def predict(self, model: str, version: str | None, input: Mapping[str, Any]) -> dict[str, Any]:  # noqa: A002
         """Ask a model's version ("champion", "challenger" or a label) for one prediction.
+
+        Without a version (None) the champion answers or, while an experiment runs, the company's arm of it.
 
         Raises:
             MLProblem: the server refused it.
             httpx.TransportError: the server could not be reached.
         """
-        return self._post(f"/v1/{model}/predict", {**input, "version": version})
+        return self._post(f"/v1/{model}/predict", _versioned(input, version))
 
-    def predict_batch(self, model: str, version: str, inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Ask for up to 1,000 predictions, answered in order.
+    def predict_batch(
+        self, model: str, version: str | None, inputs: Sequence[Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Ask for up to 1,000 predictions, answered in order; ``version`` as in ``predict``.
 
         Raises:
             MLProblem: the server refused the batch.
             httpx.TransportError: the server could not be reached.
         """
-        body = {"inputs": [{**one, "version": version} for one in inputs]}
+        body = {"inputs": [_versioned(one, version) for one in inputs]}
         predictions: list[dict[str, Any]] = self._post(f"/v1/{model}/predict_batch", body)["predictions"]
         return predictions
 
@@ -102,6 +106,10 @@ class MLClient:
                     raise problem
             time.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
+
+
+def _versioned(asked: Mapping[str, Any], version: str | None) -> dict[str, Any]:
+    return dict(asked) if version is None else {**asked, "version": version}
 
 
 def _problem(response: httpx.Response) -> MLProblem:

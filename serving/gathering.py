@@ -1,8 +1,8 @@
-"""Single requests of one company that wait for each other anyway are answered as one batch.
+"""Single requests of one model that wait for each other anyway are answered as one batch.
 
-Nothing is held back: a request that finds its company idle is answered at once and alone. What arrives meanwhile is
-answered together, which takes a model far less time than one by one. A request that has nothing in common with
-others, as its ``gathers`` says, is answered by itself.
+Nothing is held back: a request that finds its model idle is answered at once and alone. What arrives meanwhile is
+answered together, which takes a model far less time than one by one. Which have so much in common is said by their
+``gathers`` and ``gathers_with``: all of a model, or those of one company; the rest are answered by themselves.
 """
 
 import asyncio
@@ -18,8 +18,9 @@ from crewflow_assets.contract import PredictionRequest, PredictionResponse
 from crewflow_assets.errors import InvalidInputError
 from serving.problems import Problem
 
-AT_ONCE = 2
-"""Batches of one company at a time: while one is encoded, the other is ranked."""
+AT_ONCE, AT_ONCE_OF_ALL = 2, 1
+"""Batches at a time. Of one company: while one is encoded, the other is ranked. Of a whole model they would only take
+turns at the interpreter."""
 MOST_GATHERED = 32
 
 
@@ -44,7 +45,7 @@ class _Queue:
 
 
 class Gathering:
-    """Answers single requests of one model, those of one company and version together.
+    """Answers single requests of one model, those of one version that have enough in common together.
 
     Args:
         answer: Answers requests, all or none, given when each arrived in seconds of ``time.perf_counter``.
@@ -71,21 +72,22 @@ class Gathering:
         if not request.gathers:
             [found] = await self._in_thread(lambda: self._answer([request], [arrived]))
             return found
-        key = (request.company_id, request.version)
+        key = (request.gathers_with, request.version)
         queue = self._queues.setdefault(key, _Queue())
         future: asyncio.Future[PredictionResponse] = asyncio.get_running_loop().create_future()
         queue.waiting.append(_Waiting(request, arrived, future))
-        if queue.running < AT_ONCE:
+        at_once = AT_ONCE_OF_ALL if request.gathers_with is None else AT_ONCE
+        if queue.running < at_once:
             queue.running += 1
-            task = asyncio.create_task(self._work(key, queue))
+            task = asyncio.create_task(self._work(key, queue, at_once))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return await future
 
-    async def _work(self, key: tuple[str | None, str], queue: _Queue) -> None:
+    async def _work(self, key: tuple[str | None, str], queue: _Queue, at_once: int) -> None:
         try:
             while queue.waiting:
-                share = -(-len(queue.waiting) // AT_ONCE)  # leaves the other its half
+                share = -(-len(queue.waiting) // at_once)  # leaves the other its half
                 taken = [queue.waiting.popleft() for _ in range(min(share, MOST_GATHERED))]
                 await self._settle(taken)
         finally:

@@ -84,7 +84,7 @@ class Guard:
         if scope["path"] not in OPEN_PATHS:
             who = await self.runtime.keyring.caller(headers.get("authorization"))
             answer.key_id = who.key_id
-            self.runtime.limiter.take(who.key_id)
+            self.runtime.limiter.take(who)
             caller.enter(who)
         encoding = headers.get("content-encoding", "identity").lower()
         if encoding != "identity":

@@ -1,15 +1,20 @@
 """Which keys are valid, remembered for seconds, and how many requests each may make a minute."""
 
+import logging
 import time
 from collections import OrderedDict
 
 from anyio import to_thread
+from sqlalchemy.exc import SQLAlchemyError
 
 from crewflow_assets.settings import get_settings
 from crewflow_assets.store import keys
 from crewflow_assets.store.database import reading
 from serving.caller import Caller
+from serving.known_keys import KnownKeys
 from serving.problems import Problem
+
+logger = logging.getLogger("crewflow.serving")
 
 REMEMBERED_SECONDS = 2.0
 """A revoked key works for at most this long in a worker."""
@@ -19,10 +24,16 @@ CHALLENGE = {"WWW-Authenticate": 'Bearer realm="crewflow"'}
 
 
 class Keyring:
-    """Checks bearer tokens against the database, each at most once in a few seconds."""
+    """Checks bearer tokens against the database, each at most once in a few seconds.
+
+    While the database is away, keys that it confirmed in the last 24 hours stay valid; a key that is not among them
+    cannot be judged, which is a 503 and no 401.
+    """
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, tuple[float, Caller | None]] = OrderedDict()
+        self._away_until = 0.0
+        self._confirmed: KnownKeys | None = None
 
     async def caller(self, authorization: str | None) -> Caller:
         """Return who the ``Authorization`` header speaks for.
@@ -40,7 +51,7 @@ class Keyring:
             now = time.monotonic()
             known = self._known.get(token)
             if known is None or known[0] < now:
-                known = (now + REMEMBERED_SECONDS, await to_thread.run_sync(_look_up, token))
+                known = (now + REMEMBERED_SECONDS, await to_thread.run_sync(self._look_up, token))
                 self._known[token] = known
                 self._known.move_to_end(token)
                 if len(self._known) > MOST_REMEMBERED:
@@ -52,26 +63,50 @@ class Keyring:
             )
         return caller
 
+    def _look_up(self, token: str) -> Caller | None:
+        digest = keys.hash_of(token)
+        confirmed = self._on_disk()
+        if time.monotonic() < self._away_until and (scope := confirmed.find(digest)) is not None:
+            return Caller(scope.key_id, scope.company_id, scope.requests_per_minute)
+        try:
+            with reading() as session:
+                scope = keys.verify(session, token)
+        except SQLAlchemyError:
+            self._away_until = time.monotonic() + REMEMBERED_SECONDS
+            scope = confirmed.find(digest)
+            if scope is None:
+                raise
+            logger.warning("the database is away; key %d is taken as it was confirmed last", scope.key_id)
+        else:
+            if scope is not None:
+                confirmed.confirm(digest, scope)
+            else:
+                confirmed.forget(digest)
+        return None if scope is None else Caller(scope.key_id, scope.company_id, scope.requests_per_minute)
 
-def _look_up(token: str) -> Caller | None:
-    with reading() as session:
-        scope = keys.verify(session, token)
-    return None if scope is None else Caller(scope.key_id, scope.company_id)
+    def _on_disk(self) -> KnownKeys:
+        path = get_settings().root / "gateway" / "keys.json"
+        if self._confirmed is None or self._confirmed.path != path:
+            self._confirmed = KnownKeys(path)
+        return self._confirmed
 
 
 class RateLimiter:
-    """A token bucket for each key: a minute's requests may come at once, then they refill evenly."""
+    """A token bucket for each key: a minute's requests may come at once, then they refill evenly.
+
+    A key's own limit holds before the setting's.
+    """
 
     def __init__(self) -> None:
         self._buckets: OrderedDict[int, tuple[float, float]] = OrderedDict()
 
-    def take(self, key_id: int) -> None:
+    def take(self, caller: Caller) -> None:
         """Count one request.
 
         Raises:
             Problem: 429 with ``Retry-After`` when the key's minute is used up.
         """
-        limit = get_settings().requests_per_minute
+        limit, key_id = caller.requests_per_minute or get_settings().requests_per_minute, caller.key_id
         now = time.monotonic()
         left, at = self._buckets.pop(key_id, (float(limit), now))
         left = min(float(limit), left + (now - at) * limit / 60)

@@ -19,7 +19,7 @@ DESCRIPTION = (
     "Every error is `application/problem+json`."
 )
 OPEN = ("/livez", "/readyz", "/metrics", "/docs", "/docs.json")
-ALWAYS = (400, 401, 403, 404, 413, 429, 503)
+ALWAYS = (400, 401, 403, 404, 408, 413, 415, 429, 503)
 GETS = (400, 401, 403, 404, 429, 503)
 DEPTH = 8
 
@@ -47,6 +47,7 @@ def openapi_document(specs: Iterable[ModelSpec], routes: Iterable[BaseRoute]) ->
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             _complete(operation, path, method, schemas)
+    _simplify(document)
     return document
 
 
@@ -69,7 +70,7 @@ def example_from(schema: dict[str, Any], schemas: dict[str, Any], depth: int = 0
             properties = schema.get("properties", {})
             wanted = {name: part for name, part in properties.items() if _wanted(part)}
             return {name: example_from(part, schemas, depth + 1) for name, part in wanted.items()}
-        case "array":
+        case "array" if "items" in schema:
             return [example_from(schema["items"], schemas, depth + 1)] if depth < DEPTH else []
         case "string":
             return "…"
@@ -78,6 +79,19 @@ def example_from(schema: dict[str, Any], schemas: dict[str, Any], depth: int = 0
         case "number" | "integer":
             return schema.get("minimum", 0)
     return None
+
+
+def _simplify(part: Any) -> None:
+    """Write a tuple of equal parts as a list of that length: many readers of OpenAPI know no ``prefixItems``."""
+    if isinstance(part, dict):
+        parts = part.get("prefixItems")
+        if isinstance(parts, list) and all(one == parts[0] for one in parts):
+            part["items"] = part.pop("prefixItems")[0]
+        for member in part.values():
+            _simplify(member)
+    elif isinstance(part, list):
+        for member in part:
+            _simplify(member)
 
 
 def _place(item: tuple[str, dict[str, Any]]) -> int:

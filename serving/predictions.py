@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import cached_property
 from time import perf_counter
@@ -12,6 +12,7 @@ from crewflow_assets.contract import PredictionRequest, PredictionResponse
 from crewflow_assets.errors import FieldProblem, InvalidInputError, NotFoundError
 from crewflow_assets.spec import Answer, ModelCode, ModelSpec
 from serving import metrics
+from serving.arms import Arms
 from serving.caller import companies_of
 from serving.prediction_log import PredictionLog, Served
 from serving.predictors import ALIASES, LoadedModel, Predictors
@@ -25,10 +26,11 @@ Loc = tuple[str | int, ...]
 class Predictions:
     """Answers one model's requests. Blocking: call it from a worker thread."""
 
-    def __init__(self, spec: ModelSpec, predictors: Predictors, log: PredictionLog) -> None:
+    def __init__(self, spec: ModelSpec, predictors: Predictors, log: PredictionLog, arms: Arms) -> None:
         self.spec = spec
         self._predictors = predictors
         self._log = log
+        self._arms = arms
 
     @cached_property
     def _code(self) -> ModelCode:
@@ -77,9 +79,10 @@ class Predictions:
         self, scoped: Sequence[PredictionRequest], locs: Sequence[Loc], arrived: Sequence[float]
     ) -> list[PredictionResponse]:
         """Answer and log; ``arrived`` is when each came, or has one entry when all came in one call."""
+        asked = [self._asked(request) for request in scoped]
         by_version: dict[str, list[int]] = defaultdict(list)
-        for index, request in enumerate(scoped):
-            by_version[request.version].append(index)
+        for index, (version, _) in enumerate(asked):
+            by_version[version].append(index)
         models = {version: self._model(version, locs[places[0]]) for version, places in by_version.items()}
         by_place: dict[int, Answer] = {}
         for version, places in by_version.items():
@@ -88,18 +91,19 @@ class Predictions:
             except InvalidInputError as error:
                 raise _relocated(error, [locs[place] for place in places]) from error
             by_place.update(zip(places, found, strict=True))
-            metrics.PREDICTIONS.labels(self.spec.name, models[version].label, _variant(version)).inc(len(places))
+        for (version, variant), count in Counter(asked).items():
+            metrics.PREDICTIONS.labels(self.spec.name, models[version].label, variant).inc(count)
         answers = [by_place[place] for place in range(len(scoped))]
         responses = [
             self.spec.response_type.model_validate(
                 {
                     **answer.fields,
                     "prediction_id": f"p-{secrets.token_hex(12)}",
-                    "model_version": models[request.version].label,
-                    "variant": _variant(request.version),
+                    "model_version": models[version].label,
+                    "variant": variant,
                 }
             )
-            for request, answer in zip(scoped, answers, strict=True)
+            for (version, variant), answer in zip(asked, answers, strict=True)
         ]
         ended, created_at = perf_counter(), clock.now()
         seconds = [ended - at for at in arrived]
@@ -119,11 +123,19 @@ class Predictions:
                     propensity=answer.propensity,
                     latency_ms=1000 * one,
                     created_at=created_at,
+                    automatic=response.automatic,
                 )
                 for request, answer, response, one in zip(scoped, answers, responses, took, strict=True)
             ]
         )
         return responses
+
+    def _asked(self, request: PredictionRequest) -> tuple[str, str]:
+        """Return the version that answers, and the prediction's variant."""
+        arm = self._arms.of(self.spec, request)
+        if arm is not None:
+            return arm.version, arm.name
+        return request.version, request.version if request.version in ALIASES else "pinned"
 
     def _model(self, version: str, loc: Loc) -> LoadedModel:
         try:
@@ -145,10 +157,6 @@ def scoped(requests: Sequence[PredictionRequest], locs: Sequence[Loc]) -> list[P
         request if request.company_id == company else request.model_copy(update={"company_id": company})
         for request, company in zip(requests, companies, strict=True)
     ]
-
-
-def _variant(version: str) -> str:
-    return version if version in ALIASES else "pinned"
 
 
 def _relocated(error: InvalidInputError, locs: Sequence[Loc]) -> Problem:

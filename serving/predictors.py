@@ -1,12 +1,13 @@
-"""The loaded models: champion and challenger always, pinned versions when asked for, swapped while serving."""
+"""The loaded models: champion, challenger and arms always, pinned versions when asked for, swapped while serving."""
 
 import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 from crewflow_assets.errors import CrewflowError, NotFoundError, NotReadyError
 from crewflow_assets.spec import ModelSpec, Predictor
@@ -64,8 +65,16 @@ class VersionInfo(Protocol):
         """Its headline figures, rendered."""
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the aliases were read, and when: for the disk's copy, when the registry was last reached."""
+
+    source: Literal["registry", "cache"]
+    read_at: datetime
+
+
 class Source(Protocol):
-    """Where models come from: ``crewflow_assets.registry``."""
+    """Where models come from: ``serving.model_cache.ModelCache``."""
 
     def load(self, spec: ModelSpec, version: str) -> LoadedModel:
         """Load a version by alias or label."""
@@ -76,6 +85,9 @@ class Source(Protocol):
     def describe(self, spec: ModelSpec) -> Sequence[VersionInfo]:
         """Return all registered versions, newest first."""
 
+    def origin(self, spec: ModelSpec) -> Origin | None:
+        """Return where the aliases come from at present; None before they were first read."""
+
 
 class Predictors:
     """Predictors by model and version; reading is safe from any thread while ``refresh`` swaps them."""
@@ -85,6 +97,7 @@ class Predictors:
         self.source = source
         self._aliased: dict[tuple[str, str], LoadedModel] = {}
         self._problems: dict[str, str] = {}
+        self._held: dict[tuple[str, str], LoadedModel] = {}
         self._pinned: OrderedDict[tuple[str, str], LoadedModel] = OrderedDict()
         self._unknown: OrderedDict[tuple[str, str], tuple[float, str]] = OrderedDict()
         self._pinning = threading.Lock()
@@ -97,7 +110,7 @@ class Predictors:
             NotFoundError: the model has no such version.
             NotReadyError: the model has no version at all; the text says how to register one.
         """
-        found = self._aliased.get((spec.name, version))
+        found = self._aliased.get((spec.name, version)) or self._held.get((spec.name, version))
         if found is not None:
             return found
         if version == "champion":
@@ -109,12 +122,24 @@ class Predictors:
     def loaded(self, spec: ModelSpec) -> dict[str, LoadedModel]:
         """Return what is in memory, by the version it is asked for with."""
         aliased = {alias: self._aliased.get((spec.name, alias)) for alias in ALIASES}
-        pinned = {label: model for (name, label), model in list(self._pinned.items()) if name == spec.name}
+        by_label = [*self._pinned.items(), *self._held.items()]
+        pinned = {label: model for (name, label), model in by_label if name == spec.name}
         return {alias: model for alias, model in aliased.items() if model is not None} | pinned
 
     def problem(self, spec: ModelSpec) -> str | None:
         """Return why the model has no champion in memory, or why its newest state could not be read."""
         return self._problems.get(spec.name)
+
+    def hold(self, spec: ModelSpec, labels: Collection[str]) -> None:
+        """Load these versions of a model and keep them until others are held; those held before may go.
+
+        Raises:
+            CrewflowError: no such version, or no model; whatever else the registry's backend throws.
+        """
+        in_memory = {key: m for key, m in self._aliased.items() if key[0] == spec.name} | self._held
+        by_label = {model.label: model for (name, _), model in in_memory.items() if name == spec.name}
+        fresh = {(spec.name, label): by_label.get(label) or self.source.load(spec, label) for label in labels}
+        self._held = {key: model for key, model in self._held.items() if key[0] != spec.name} | fresh
 
     def refresh(self) -> bool:
         """Load what the aliases now point at, and answer whether anything changed; never raises.
@@ -136,7 +161,8 @@ class Predictors:
                 if held is not None and held.number == numbers[alias]:
                     fresh[alias] = held
                 else:
-                    fresh[alias] = self.source.load(spec, alias)
+                    found = self.source.load(spec, alias)  # the former version where the new one cannot be fetched
+                    fresh[alias] = held if held is not None and held.number == found.number else found
             if "champion" not in fresh:
                 self.source.load(spec, "champion")  # raises the text that says how to register one
         except CrewflowError as error:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from crewflow_assets.errors import CrewflowError
 from serving.problems import Problem, invalid_fields, problem_of
-from serving.routes import conflicts, events, integrations, mappings, models, pages
+from serving.routes import conflicts, events, experiments, integrations, mappings, models, pages
 from serving.runtime import Runtime
 
 AddRoutes = Callable[[FastAPI, Runtime], None]
@@ -20,6 +20,7 @@ EVERY_SERVICE: tuple[AddRoutes, ...] = (
     events.add_routes,
     integrations.add_routes,
     conflicts.add_routes,
+    experiments.add_routes,
     pages.add_routes,
 )
 OF_MODELS: Mapping[str, AddRoutes] = {"cost_code_mapping": mappings.add_routes}

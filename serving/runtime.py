@@ -11,7 +11,9 @@ from typing import TypeVar
 from anyio import CapacityLimiter, to_thread
 
 from crewflow_assets.spec import ModelSpec
+from serving.arms import Arms
 from serving.keyring import Keyring, RateLimiter
+from serving.observing import Observer, gauge
 from serving.prediction_log import PredictionLog
 from serving.predictions import Predictions
 from serving.predictors import Predictors, Source
@@ -30,8 +32,9 @@ class Runtime:
     def __init__(self, specs: Iterable[ModelSpec], source: Source) -> None:
         self.specs = tuple(specs)
         self.predictors = Predictors(self.specs, source)
-        self.log = PredictionLog()
-        self.predictions = {spec.name: Predictions(spec, self.predictors, self.log) for spec in self.specs}
+        self.log = PredictionLog(Observer(self.specs))
+        self.arms = Arms(self.specs, self.predictors)
+        self.predictions = {spec.name: Predictions(spec, self.predictors, self.log, self.arms) for spec in self.specs}
         self.keyring = Keyring()
         self.limiter = RateLimiter()
         self._threads: CapacityLimiter | None = None
@@ -63,10 +66,12 @@ class Runtime:
             await to_thread.run_sync(self._refresh)
 
     def _refresh(self) -> None:
-        if self.predictors.refresh():
+        swapped = self.predictors.refresh()
+        if self.arms.refresh() or swapped:
             for predictions in self.predictions.values():
                 predictions.warm()
             _settle()
+        gauge(self.predictors)
 
 
 def _settle() -> None:

@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from crewflow_assets.settings import get_settings
 from crewflow_assets.spec import ModelSpec
 from serving.batches import batch_answer, batch_types
 from serving.gathering import Gathering
@@ -89,6 +90,7 @@ def make_service(specs: Iterable[ModelSpec], *, name: str, source: Source, port:
         name=name,
         service_class=GuardedService,
         http={"host": LOOPBACK, "port": port},
+        workers=get_settings().gateway_workers,
         traffic={"timeout": TIMEOUT_SECONDS, "max_concurrency": MOST_AT_ONCE},
         logging={"access": {"enabled": False}},  # the guard writes one without personal data
         metrics={"enabled": True},

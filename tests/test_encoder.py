@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from crewflow_assets import encoder as module
-from crewflow_assets.encoder import LONGEST, Encoder, checkpoint, encoder, exported, identity
+from crewflow_assets.encoder import LONGEST, Encoder, checkpoint, encoder, exported, identity, stored_beside
 from crewflow_assets.settings import get_settings
 
 TEXTS = [
@@ -117,6 +117,66 @@ def test_more_texts_than_are_kept_are_encoded_all_the_same(fresh: Encoder, monke
     first = fresh.encode(names)
     assert len(fresh._kept) == 3
     np.testing.assert_allclose(fresh.encode(names[::-1]), first[::-1], atol=1e-5)
+
+
+def test_what_was_asked_for_last_is_thrown_away_last(fresh: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "KEPT_TEXTS", 2)
+    fresh.encode(["Labor"])
+    fresh.encode(["Paint"])
+    fresh.encode(["Labor"])
+    fresh.encode(["Roof"])
+    ran = counted(monkeypatch)
+    fresh.encode(["Labor"])
+    assert ran == []
+    fresh.encode(["Paint"])
+    assert ran == [["Paint"]]
+
+
+@pytest.fixture
+def copied(home: Path, tmp_path: Path) -> Path:
+    """The default encoder's folder, with nothing stored beside it."""
+    folder = tmp_path / "copied"
+    folder.mkdir()
+    for name in ("model.onnx", "tokenizer.json"):
+        (folder / name).symlink_to(exported(checkpoint()) / name)
+    return folder
+
+
+NAMES = [f"Paint {i}" for i in range(40)]
+
+
+def test_many_texts_at_once_are_kept_on_disk(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STORED_FROM", 20)
+    few, many = Encoder(copied), Encoder(copied)
+    few.encode(NAMES[:19])
+    assert not stored_beside(copied).exists()
+    first = many.encode(NAMES)
+    ran = counted(monkeypatch)
+    np.testing.assert_array_equal(Encoder(copied).encode([*NAMES[::-1], "Roof"])[:-1], first[::-1])
+    assert ran == [["Roof"]]
+
+
+def test_threads_that_ask_for_the_same_many_texts_encode_them_once(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "STORED_FROM", 20)
+    shared = Encoder(copied)
+    ran = counted(monkeypatch)
+    with ThreadPoolExecutor(4) as pool:
+        first, *others = pool.map(lambda _: shared.encode(NAMES), range(4))
+    for other in others:
+        np.testing.assert_array_equal(other, first)
+    assert sorted(text for batch in ran for text in batch) == sorted(NAMES)
+
+
+def test_a_store_that_cannot_be_read_costs_time_and_no_answer(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "STORED_FROM", 20)
+    stored_beside(copied).write_bytes(b"this is no database" * 100)
+    np.testing.assert_allclose(Encoder(copied).encode(NAMES)[0], Encoder(copied).encode(NAMES[:1])[0], atol=1e-5)
+    assert "cannot be read" in caplog.text
+    assert "cannot be kept" in caplog.text
 
 
 def test_no_texts_have_no_embeddings_but_their_width(fresh: Encoder) -> None:

@@ -106,6 +106,7 @@ class History:
         if kind == "record_version":
             self._learn_record(payload)
         elif kind == "conflict":
+            self._acted.pop(payload["conflict_id"], None)  # reported anew: what was decided before is not overridden
             told = told_of(payload)
             self._open[payload["conflict_id"]] = (told, self.case_of(told, at), at)
             self._editors[told.conflict_type, told.worker_id, told.day] = (
@@ -123,10 +124,13 @@ class History:
         return None
 
     def _notice_override(self, conflict_id: str, resolution: str | None) -> None:
-        """Leave conflicts like one to people, for a while, if they overrode what was decided automatically."""
+        """Leave conflicts like one to people, for a while, if they overrode what was decided automatically.
+
+        Their own decision of that very conflict, now or after an undo (``resolution`` None), is not one of these.
+        """
         decided, alike = self._acted.pop(conflict_id, (resolution, None))
         if alike is not None and decided != resolution:
-            self._people_first[alike] = PEOPLE_FIRST + (resolution is not None)  # this one counts itself off
+            self._people_first[alike] = PEOPLE_FIRST + 1
 
     def case_of(self, told: Told, at: datetime) -> Case:
         """Return what is known of a conflict at a moment, from what was fed so far."""

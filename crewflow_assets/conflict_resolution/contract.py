@@ -119,3 +119,8 @@ class ConflictResponse(PredictionResponse):
     withheld: bool = Field(
         False, description="Automatic resolution was held back on purpose: show it to a person without suggestions."
     )
+
+    @property
+    def automatic(self) -> bool:
+        """Whether it may be resolved without asking a person."""
+        return self.auto_resolve

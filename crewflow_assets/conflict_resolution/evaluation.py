@@ -14,6 +14,8 @@ from crewflow_assets.conflict_resolution.model import PARAMETERS, ConflictPredic
 from crewflow_assets.evaluation.calibration import TARGET_RIGHT, expected_calibration_error
 from crewflow_assets.evaluation.intervals import Interval, cluster_mean
 from crewflow_assets.evaluation.plots import bar_plot, precision_coverage_plot, reliability_plot
+from crewflow_assets.evaluation.slices import NAME as SLICES
+from crewflow_assets.evaluation.slices import sliced
 from crewflow_assets.spec import Evaluation, Figure
 
 STUMPS = {**PARAMETERS, "max_depth": 2}
@@ -71,7 +73,11 @@ def evaluate(
     return Evaluation(
         figures=_figures(ours, best, others[best]),
         plots=_plots(ours, others, test),
-        tables={"methods": _methods({"ours": ours, **others}, always), "by_type": _by_type(predictor, ours, test)},
+        tables={
+            "methods": _methods({"ours": ours, **others}, always),
+            "by_type": _by_type(predictor, ours, test),
+            SLICES: sliced("accuracy", ours.right, ours.companies, {"type": test["type"].to_numpy(object)}),
+        },
     )
 
 

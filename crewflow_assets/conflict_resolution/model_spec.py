@@ -2,6 +2,7 @@
 
 from crewflow_assets.conflict_resolution.contract import ConflictRequest, ConflictResponse
 from crewflow_assets.conflict_resolution.metrics import retraining_asked
+from crewflow_assets.conflict_resolution.outcomes import ConflictOutcomes
 from crewflow_assets.spec import EventTrigger, Expectation, Gate, ModelCode, ModelSpec
 
 
@@ -48,5 +49,19 @@ CONFLICT_RESOLUTION = ModelSpec(
     headline=("accuracy", "ece", "auto_coverage", "auto_right"),
     tolerance=0.01,
     retrain_cron="0 4 * * 1",
-    triggers=(EventTrigger("accuracy", retraining_asked, more_than=0, window_days=30),),
+    triggers=(
+        EventTrigger(
+            "accuracy", retraining_asked, more_than=0, window_days=30, noun="alarms of accuracy below 85 %, or stops,"
+        ),
+    ),
+    monitored=ConflictOutcomes,
+    limits=(
+        "It foresees what people decide, not what is true: where people of a company err alike, it errs with them.",
+        "Of timecards alone is anything known here; other records, and types it was not trained on, go to a person.",
+        "The automatic share at the simulated scale rests on an assumption about how often people err that was set "
+        "after seeing that nothing was automatic; it is no evidence for a share on real data (docs/conflicts.md).",
+        "Resolving by itself is off until someone switches it on for a company and a type.",
+        "A company without past decisions gets the habits of others, and nearly always a person.",
+    ),
+    packages=("pandas", "scikit-learn", "xgboost"),
 )

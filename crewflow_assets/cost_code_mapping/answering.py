@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from crewflow_assets.cost_code_mapping.context import CompanyContext, chart_of, company_context
+from crewflow_assets.cost_code_mapping.context import SENT_CHARTS, CompanyContext, company_context
 from crewflow_assets.cost_code_mapping.contract import MappingRequest, Method
 from crewflow_assets.cost_code_mapping.features import (
     COLUMN,
@@ -34,8 +34,8 @@ OTHERS = slice(len(FEATURES), None)
 """What was learned from others stands behind the own features."""
 DOUBLED = 0.69  # log of the odds
 FILLERS = frozenset(("and", "of", "for", "the", "to", "in", "on", "other", "misc"))
-MOST_CELLS = 500_000
-"""Queries times candidates looked at together: some 100 MB of features."""
+MOST_CELLS = 16_000
+"""Queries times candidates looked at together: some 2 MB of features, which the processor's cache holds."""
 
 
 def answer(predictor: MappingPredictor, requests: Sequence[MappingRequest]) -> list[Answer]:
@@ -97,22 +97,32 @@ def _answer_group(
 ) -> list[Answer]:
     history = group.context.history_in(group.chart)
     known = group.context.known_to([(query.source.kind, query.source.code) for query in queries])
+    usable = {kind: history.usable(kind) for kind in {query.source.kind for query in queries}}
+    sizes = np.array([(row & usable[query.source.kind]).sum() for query, row in zip(queries, known, strict=True)])
     features = predictor.features_of_many(queries, group.chart, history, known)
-    evidence = (
-        Evidence(query, group.chart, history, row, own, predictor.weights)
-        for query, row, own in zip(queries, known, features, strict=True)
-    )
-    asked = zip(requests, evidence, strict=True)
-    return [_answer_one(predictor, request, one, group.context) for request, one in asked]
+    asked = zip(requests, queries, known, features, predictor.rank_many(features, sizes), strict=True)
+    return [
+        _answer_one(
+            predictor,
+            request,
+            Evidence(query, group.chart, history, row, own.T, predictor.weights),
+            ranking,
+            group.context,
+        )
+        for request, query, row, own, ranking in asked
+    ]
 
 
 def _answer_one(
-    predictor: MappingPredictor, request: MappingRequest, evidence: "Evidence", context: CompanyContext
+    predictor: MappingPredictor,
+    request: MappingRequest,
+    evidence: "Evidence",
+    ranking: Ranking,
+    context: CompanyContext,
 ) -> Answer:
-    chart, features, source = evidence.chart, evidence.features, evidence.query.source
-    ranking = predictor.rank(features, int((evidence.known & evidence.history.usable(source.kind)).sum()))
+    chart, source = evidence.chart, evidence.query.source
     order, confidence = ranking.order, ranking.confidence
-    method: Method = "memory" if features[ranking.order[0], COLUMN["memory"]] >= 1 else "model"
+    method: Method = "memory" if evidence.features[order[0], COLUMN["memory"]] >= 1 else "model"
     decided = context.standing.get((source.kind, source.code))
     withheld = False
     if decided is not None and decided.target_code in chart.position and decided.method in PERSON:
@@ -126,20 +136,21 @@ def _answer_one(
         withheld = automatic and _withheld(request)
         automatic = automatic and not withheld
         method = method if automatic else "ask"
-    confidences = _confidences(ranking, int(order[0]), confidence)
+    told = order[: request.top_k].tolist()
+    confidences = _confidences(ranking, told, confidence)
     suggestions = [
         {
             "target_code": chart.targets[j].code,
             "target_name": chart.targets[j].name,
-            "confidence": round(float(confidences[j]), 4),
+            "confidence": round(sure, 4),
             "reason": (
                 f"Mapped to {chart.targets[j].code} by {decided.decided_by}"
                 if decided is not None and rank == 0
-                else reason(evidence, int(j))
+                else reason(evidence, j)
             ),
             "auto_map": automatic and rank == 0,
         }
-        for rank, j in enumerate(order[: request.top_k])
+        for rank, (j, sure) in enumerate(zip(told, confidences, strict=True))
     ]
     share = get_settings().withheld_share
     return Answer({"suggestions": suggestions, "method": method, "withheld": withheld}, withheld, share)
@@ -147,7 +158,7 @@ def _answer_one(
 
 def _chart(request: MappingRequest, context: CompanyContext) -> Chart:
     if request.target_accounts is not None:
-        return chart_of(tuple(Target(a.code, a.name, a.type, a.parent) for a in request.target_accounts))
+        return SENT_CHARTS.of(tuple(Target(a.code, a.name, a.type, a.parent) for a in request.target_accounts))
     if context.chart is None:
         raise InvalidInputError(
             "there are no candidates to choose from",
@@ -162,12 +173,11 @@ def _chart(request: MappingRequest, context: CompanyContext) -> Chart:
     return context.chart
 
 
-def _confidences(ranking: Ranking, first: int, confidence: float) -> Floats:
-    """Return each candidate's probability of being right: the first's is given, the others share the rest."""
-    rest = max(1 - float(ranking.probabilities[first]), 1e-12)
-    confidences = np.minimum(ranking.probabilities / rest * (1 - confidence), confidence)
-    confidences[first] = confidence
-    return np.asarray(confidences, np.float32)
+def _confidences(ranking: Ranking, told: Sequence[int], confidence: float) -> list[float]:
+    """Return each told candidate's probability of being right: the first's is given, the others share the rest."""
+    rest = max(1 - float(ranking.probabilities[told[0]]), 1e-12)
+    others = ranking.probabilities[told[1:]] / rest * (1 - confidence)
+    return [confidence, *np.minimum(others, confidence).tolist()]
 
 
 def _withheld(request: MappingRequest) -> bool:
@@ -175,6 +185,16 @@ def _withheld(request: MappingRequest) -> bool:
     company = request.company_id or ""
     place = uniform("withheld", company, request.target_system, request.kind, request.crewflow_cost_code)
     return place < get_settings().withheld_share
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """How many of the known items of the query's kind went to each account: all, and those like the query."""
+
+    at_all: NDArray[np.int64]
+    of_name: NDArray[np.int64]
+    in_group: NDArray[np.int64]
+    of_prefix: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -193,6 +213,16 @@ class Evidence:
         """The features of the average candidate."""
         average: Floats = self.features.mean(axis=0)
         return average
+
+    @cached_property
+    def mapped(self) -> Mapped:
+        """What the company did with other items."""
+        query, history = self.query, self.history
+        told = self.known & history.usable(query.source.kind)
+        alike = (history.memories.same(query.memory), history.groups.same(query.source.group))
+        of_prefix = history.prefixes.same(query.prefix)
+        counted = (told, *(told & like for like in (*alike, of_prefix)))
+        return Mapped(*(np.bincount(history.positions[rows], minlength=len(self.chart)) for rows in counted))
 
     def moved(self, candidate: int) -> Floats:
         """Return by how much each feature moves a candidate's score above the average candidate's."""
@@ -231,19 +261,17 @@ def reason(evidence: Evidence, candidate: int) -> str:
 
 
 def _history_reason(evidence: Evidence, candidate: int) -> str | None:
-    query, history = evidence.query, evidence.history
-    there = evidence.known & (history.positions == candidate) & (history.kinds == query.source.kind)
-    if not there.any():
+    query, mapped = evidence.query, evidence.mapped
+    if not mapped.at_all[candidate]:
         return None
     code = evidence.chart.targets[candidate].code
-    if query.memory and (same_name := int((there & (history.memories == query.memory)).sum())):
+    if same_name := mapped.of_name[candidate]:
         return f"You mapped {_codes(same_name)} of the same name to {code}"
-    group = query.source.group
-    if group is not None and (in_group := int((there & (history.groups == group)).sum())):
-        return f"Similar to {_codes(in_group)} under “{group}” you mapped to {code}"
-    if query.prefix and (in_prefix := int((there & (history.prefixes == query.prefix)).sum())):
+    if in_group := mapped.in_group[candidate]:
+        return f"Similar to {_codes(in_group)} under “{query.source.group}” you mapped to {code}"
+    if in_prefix := mapped.of_prefix[candidate]:
         return f"Similar to {_codes(in_prefix)} beginning with {query.prefix.upper()} you mapped to {code}"
-    return f"You mapped {_codes(int(there.sum()))} to {code}"
+    return f"You mapped {_codes(mapped.at_all[candidate])} to {code}"
 
 
 def _codes(count: int) -> str:

@@ -1,23 +1,33 @@
 """What a company has in the store, prepared for predictions and kept until the company's revision changes."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from threading import Lock, Thread
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import select
+from sqlalchemy import Row, Select, bindparam, select
 
 from crewflow_assets.cost_code_mapping.features import Chart, History, Source, Target, prepare
 from crewflow_assets.cost_code_mapping.table import source_of
-from crewflow_assets.errors import FieldProblem, InvalidInputError
+from crewflow_assets.cost_code_mapping.text import spoken
+from crewflow_assets.encoder import encoder
+from crewflow_assets.errors import FieldProblem, InvalidInputError, NotReadyError
 from crewflow_assets.settings import get_settings
-from crewflow_assets.store.database import reading
+from crewflow_assets.store.database import connected, reading
 from crewflow_assets.store.tables import Account, Company, Mapping, SourceItem
 
 KEPT_COMPANIES = 256
 KEPT_CHARTS = 32
+MOST_PREPARED_AT_ONCE = 2000
+"""Accounts of a chart that a request may wait for: about ten seconds when no text of it was ever encoded."""
+PATIENCE_SECONDS = 1.0
+ENCODED_AT_ONCE = 4000
+REVISION = select(Company.revision).where(Company.id == bindparam("company_id"))
+"""Asked by every request; made once, it costs a third."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,38 +76,106 @@ def company_context(company_id: str | None, system: str) -> CompanyContext:
     """Return what is known of a company as of now; an unknown company has nothing."""
     if company_id is None:
         return _nothing_known()
-    with reading() as session:
-        revision = session.scalar(select(Company.revision).where(Company.id == company_id))
+    with connected() as connection:
+        revision = connection.scalar(REVISION, {"company_id": company_id})
     if revision is None:
         return _nothing_known()
     return _context(get_settings().sqlalchemy_url, company_id, system, revision)
 
 
-@lru_cache(maxsize=KEPT_CHARTS)
-def chart_of(targets: tuple[Target, ...]) -> Chart:
-    """Return the chart prepared, kept for the next request or revision with the same accounts.
+class Charts:
+    """Charts, each prepared once, however many threads ask for it; those asked for last are kept.
 
-    Raises:
-        InvalidInputError: two accounts have the same code.
+    A large one is prepared beside the requests, which are told to come again: it takes up to minutes when its texts
+    were never encoded.
     """
-    code, times = Counter(target.code for target in targets).most_common(1)[0]
-    if times > 1:
-        raise InvalidInputError(
-            "the candidates are ambiguous",
-            (FieldProblem(("target_accounts",), f"account code {code!r} occurs {times} times; send each once"),),
-        )
-    return Chart(targets)
+
+    def __init__(self, most: int = KEPT_CHARTS) -> None:
+        self._most = most
+        self._charts: OrderedDict[tuple[Target, ...], Future[Chart]] = OrderedDict()
+        self._lock = Lock()
+
+    def of(self, targets: tuple[Target, ...]) -> Chart:
+        """Return the chart of accounts, prepared.
+
+        Raises:
+            InvalidInputError: two accounts have the same code.
+            NotReadyError: it is large and being prepared.
+        """
+        with self._lock:
+            chart = self._charts.get(targets)
+            begin = chart is None
+            if chart is None:
+                chart = self._charts[targets] = Future()
+            self._charts.move_to_end(targets)
+            while len(self._charts) > self._most:
+                self._charts.popitem(last=False)
+        large = len(targets) > MOST_PREPARED_AT_ONCE
+        if begin and large:
+            Thread(target=self._prepare, args=(targets, chart), name="chart", daemon=True).start()
+        elif begin:
+            self._prepare(targets, chart)
+        try:
+            return chart.result(PATIENCE_SECONDS if large else None)
+        except TimeoutError as error:
+            raise NotReadyError(
+                f"the chart of {len(targets):,} accounts is being prepared, which takes up to some minutes the first "
+                "time; send the request again"
+            ) from error
+
+    def _prepare(self, targets: tuple[Target, ...], chart: "Future[Chart]") -> None:
+        try:
+            code, times = Counter(target.code for target in targets).most_common(1)[0]
+            if times > 1:
+                raise InvalidInputError(
+                    "the candidates are ambiguous",
+                    (
+                        FieldProblem(
+                            ("target_accounts",), f"account code {code!r} occurs {times} times; send each once"
+                        ),
+                    ),
+                )
+            chart.set_result(Chart(targets))
+        except BaseException as error:  # noqa: BLE001  # goes to whoever asked
+            with self._lock:
+                if self._charts.get(targets) is chart:
+                    del self._charts[targets]  # the next request tries again
+            chart.set_exception(error)
+
+
+STORED_CHARTS, SENT_CHARTS = Charts(), Charts()
+"""Apart, so that charts sent with requests displace none of a company's own."""
+
+
+def encode_chart(company_id: str, system: str) -> Iterator[tuple[int, int]]:
+    """Encode the texts of a company's stored chart, if it is large; yields how many of how many are done."""
+    with connected() as connection:
+        targets = _targets(connection.execute(_accounts(company_id, system)))
+    if len(targets) > MOST_PREPARED_AT_ONCE:
+        texts = list(dict.fromkeys(spoken(text) for t in targets for text in (t.name, t.context)))
+        for start in range(0, len(texts), ENCODED_AT_ONCE):
+            yield start, len(texts)
+            encoder().encode(texts[start : start + ENCODED_AT_ONCE])
+        yield len(texts), len(texts)
+
+
+def _accounts(company_id: str, system: str) -> Select[str, str, str | None, str | None]:
+    return (
+        select(Account.code, Account.name, Account.type, Account.parent)
+        .where(Account.company_id == company_id, Account.system == system, Account.deactivated_at.is_(None))
+        .order_by(Account.id)
+    )
+
+
+def _targets(rows: Iterable[Row[str, str, str | None, str | None]]) -> tuple[Target, ...]:
+    return tuple(Target(code, name, type_, parent) for code, name, type_, parent in rows)
 
 
 @lru_cache(maxsize=KEPT_COMPANIES)
 def _context(_url: str, company_id: str, system: str, _revision: int) -> CompanyContext:
     with reading() as session:
         industry = session.scalars(select(Company.industry).where(Company.id == company_id)).one()
-        accounts = session.execute(
-            select(Account.code, Account.name, Account.type, Account.parent)
-            .where(Account.company_id == company_id, Account.system == system, Account.deactivated_at.is_(None))
-            .order_by(Account.id)
-        ).all()
+        accounts = _targets(session.execute(_accounts(company_id, system)))
         items = session.scalars(select(SourceItem).where(SourceItem.company_id == company_id)).all()
         mappings = session.scalars(
             select(Mapping)
@@ -110,7 +188,7 @@ def _context(_url: str, company_id: str, system: str, _revision: int) -> Company
         for m in mappings
         if (m.kind, m.source_code) in by_key
     }
-    chart = chart_of(tuple(Target(*account) for account in accounts)) if accounts else None
+    chart = STORED_CHARTS.of(accounts) if accounts else None
     known = {key: source_of(item, industry) for key, item in by_key.items()}
     queries = prepare([known[key] for key in standing])
     history = History.of(queries, [s.target_code for s in standing.values()], chart or Chart([]))

@@ -51,6 +51,11 @@ class MappingRequest(PredictionRequest):
         """Only requests that are answered from the company's stored chart have their candidates in common."""
         return super().gathers and self.target_accounts is None
 
+    @property
+    def gathers_with(self) -> str | None:
+        """Those of the same company, which has one chart."""
+        return self.company_id
+
 
 class Suggestion(Contract):
     """A candidate account with the calibrated probability that it is right, and why."""
@@ -73,3 +78,8 @@ class MappingResponse(PredictionResponse):
         False,
         description="Automatic mapping was held back on purpose: show the item to a person without suggestions.",
     )
+
+    @property
+    def automatic(self) -> bool:
+        """Whether the first suggestion may be mapped without asking a person."""
+        return any(suggestion.auto_map for suggestion in self.suggestions)

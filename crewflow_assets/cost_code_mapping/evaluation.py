@@ -12,10 +12,13 @@ from crewflow_assets.cost_code_mapping.ranker import Queries
 from crewflow_assets.evaluation.calibration import TARGET_RIGHT, expected_calibration_error
 from crewflow_assets.evaluation.intervals import Interval, cluster_mean
 from crewflow_assets.evaluation.plots import bar_plot, line_plot, precision_coverage_plot, reliability_plot
+from crewflow_assets.evaluation.slices import NAME as SLICES
+from crewflow_assets.evaluation.slices import sliced
 from crewflow_assets.spec import Evaluation, Figure
 
 Floats = NDArray[np.floating]
 WORST_SHOWN = 30
+SLICED_BY = ("industry", "system", "kind")
 
 BASELINES = {
     "spelling (character n-grams)": ("name_similarity",),
@@ -82,6 +85,7 @@ def evaluate(
         tables={
             "worst_mistakes": worst_mistakes(predictor, test),
             "by_company": _by_company(ours, others[best]),
+            SLICES: _slices(ours, test),
             "cold_start": curve,
         },
     )
@@ -123,6 +127,12 @@ def _figures(ours: Scored, best: str, other: Scored) -> tuple[Figure, ...]:
         if automatic
         else Figure(name="auto_map_right", value=None, n=0),
     )
+
+
+def _slices(ours: Scored, test: pd.DataFrame) -> pd.DataFrame:
+    queries = test.drop_duplicates("query")
+    by = {name: queries[name].to_numpy(object) for name in SLICED_BY if name in queries}
+    return sliced("top1", ours.first_right, ours.companies, by)
 
 
 def _plots(ours: Scored, others: dict[str, Scored], test: pd.DataFrame) -> dict[str, bytes]:

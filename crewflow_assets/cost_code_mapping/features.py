@@ -6,20 +6,25 @@ stood before the decision, serving the history as it stands now.
 
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from crewflow_assets.cost_code_mapping.text import (
+    COST_TYPES,
     DIMENSIONS,
+    Grams,
     code_prefix,
     cost_type,
+    grams,
     normalised,
     spoken,
+    stacked,
     vectors,
     words,
 )
@@ -56,7 +61,10 @@ FEATURES = (
 )
 ACCOUNT_KINDS = ("direct_cost", "expense", "income", "balance_sheet")
 COLUMN = {name: index for index, name in enumerate(FEATURES)}
+OF_HISTORY = slice(COLUMN["used_before"], len(FEATURES))
 
+KEPT_SOURCES = 20_000
+"""Sources asked about last, whose reading is kept."""
 PRIOR = 0.2  # pseudo-count of an account that has not been used
 NEIGHBOUR_SHARPNESS = 9.0  # weight of a neighbour: exp(-9 (1 - cosine)), about 1/90 at cosine .5
 
@@ -96,35 +104,36 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A source, prepared for comparison: spelling vectors of shape (1, 2**14), embeddings of shape (width,)."""
+    """A source, prepared for comparison; its embedding has shape (width,)."""
 
     source: Source
-    name: sparse.csr_matrix
-    context: sparse.csr_matrix
-    embedding: Floats
+    name: Grams
+    context: Grams
     words: frozenset[str]
     cost_type: str | None
     prefix: str
     memory: str
+    embedding: Floats
 
 
 def prepare(sources: Sequence[Source]) -> list[Query]:
     """Prepare sources; many at once are cheaper than one by one."""
-    names, contexts = vectors([s.name for s in sources]), vectors([s.context for s in sources])
     embeddings = encoder().encode([spoken(s.name) for s in sources])
-    return [
-        Query(
-            source=source,
-            name=names[i],
-            context=contexts[i],
-            embedding=embeddings[i],
-            words=frozenset(words(source.name)),
-            cost_type=cost_type(source.name, source.code),
-            prefix=code_prefix(source.code),
-            memory=normalised(source.name),
-        )
-        for i, source in enumerate(sources)
-    ]
+    return [Query(*_read(source), embedding) for source, embedding in zip(sources, embeddings, strict=True)]
+
+
+@lru_cache(maxsize=KEPT_SOURCES)
+def _read(source: Source) -> tuple[Source, Grams, Grams, frozenset[str], str | None, str, str]:
+    """Return all of a query but its embedding, in the order of its fields."""
+    return (
+        source,
+        grams(source.name),
+        grams(source.context),
+        frozenset(words(source.name)),
+        cost_type(source.name, source.code),
+        code_prefix(source.code),
+        normalised(source.name),
+    )
 
 
 class Chart:
@@ -134,14 +143,19 @@ class Chart:
         self.targets = tuple(targets)
         self.position = {target.code: i for i, target in enumerate(self.targets)}
         self.names = vectors([target.name for target in self.targets])
-        self.names_by_gram = self.names.T.tocsr()
-        self.contexts_by_gram = vectors([target.context for target in self.targets]).T.tocsr()
+        self.contexts = vectors([target.context for target in self.targets])
         self.embeddings = encoder().encode([spoken(target.name) for target in self.targets])
         self.context_embeddings = encoder().encode([spoken(target.context) for target in self.targets])
         vocabularies = [frozenset(words(target.context)) for target in self.targets]
         self.cost_types = np.array([cost_type(t.name) or cost_type(t.parent or "") for t in self.targets], object)
+        self.by_cost_type: dict[str | None, Floats] = {
+            asked: self._match_and_clash(asked) for asked in (*COST_TYPES, None)
+        }
         kinds = [account_kind(target.type) for target in self.targets]
-        self.kind = {kind: np.array([k == kind for k in kinds], np.float32) for kind in ACCOUNT_KINDS}
+        of_cost = np.array([[k == kind for k in kinds] for kind in ACCOUNT_KINDS], np.float32)
+        signs = np.array([[1], [1], [-1], [1]], np.float32)
+        self.by_kind = {"cost_code": of_cost * signs, "project": of_cost * np.array([[0], [0], [1], [1]], np.float32)}
+        """``is_direct_cost`` to ``is_balance_sheet`` of each account for a source of a kind, shape (4, len(self))."""
         having: dict[str, list[int]] = {}
         for place, vocabulary in enumerate(vocabularies):
             for word in vocabulary:
@@ -153,6 +167,14 @@ class Chart:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    def _match_and_clash(self, asked: str | None) -> Floats:
+        """Return the features of the cost type for a source of one, shape (2, len(self))."""
+        if asked is None:
+            return np.zeros((2, len(self)), np.float32)
+        stated = self.cost_types != None  # noqa: E711 - elementwise
+        match = self.cost_types == asked
+        return np.stack([match, stated & ~match]).astype(np.float32)
 
     def tells(self, wanted: frozenset[str]) -> float:
         """Return how much words tell apart: the sum of ``log(1 + accounts / accounts with the word)``."""
@@ -206,32 +228,79 @@ def account_kind(account_type: str | None) -> str | None:
     return "balance_sheet" if _BALANCE_SHEET.search(run_together) else None
 
 
+class Labels:
+    """One value for each mapped item, kept as a number, so that all are compared at once; nothing is like nothing."""
+
+    def __init__(self, numbers: NDArray[np.int64], known: Mapping[str, int]) -> None:
+        self._numbers = numbers
+        self._known = known
+
+    @classmethod
+    def of(cls, values: Sequence[str | None]) -> Self:
+        """Number the values; None and the empty text are nothing."""
+        known: dict[str, int] = {}
+        numbers = [known.setdefault(value, len(known)) if value else -1 for value in values]
+        return cls(np.array(numbers, np.int64), known)
+
+    def only(self, rows: NDArray[np.int64]) -> "Labels":
+        """Return the values of some items."""
+        return Labels(self._numbers[rows], self._known)
+
+    def same(self, value: str | None) -> NDArray[np.bool_]:
+        """Say which items have a value."""
+        same: NDArray[np.bool_] = self._numbers == self._number(value)
+        return same
+
+    def same_as(self, values: Sequence[str | None]) -> NDArray[np.bool_]:
+        """Say the same for several values, shape (len(values), items)."""
+        asked = np.array([[self._number(value)] for value in values], np.int64)
+        same: NDArray[np.bool_] = self._numbers == asked
+        return same
+
+    def _number(self, value: str | None) -> int:
+        return self._known.get(value, -2) if value else -2
+
+
 @dataclass(frozen=True, slots=True)
+class _Grouped:
+    """The mapped items that tell something of a kind, those of one account standing together."""
+
+    rows: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    """Where each account's items begin."""
+    accounts: NDArray[np.int64]
+    memories: Labels
+    groups: Labels
+    prefixes: Labels
+    cost_types: Labels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class History:
     """A company's mapped items, oldest first, with the position of their account in the chart (-1 if gone)."""
 
     positions: NDArray[np.int64]
     contexts: sparse.csr_matrix
     embeddings: Floats
-    kinds: NDArray[np.object_]
-    memories: NDArray[np.object_]
-    groups: NDArray[np.object_]
-    prefixes: NDArray[np.object_]
-    cost_types: NDArray[np.object_]
+    kinds: Labels
+    memories: Labels
+    groups: Labels
+    prefixes: Labels
+    cost_types: Labels
+    _grouped: dict[str, _Grouped] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of(cls, queries: Sequence[Query], target_codes: Sequence[str | None], chart: Chart) -> Self:
         """Prepare a history for a chart."""
-        empty = sparse.csr_matrix((0, DIMENSIONS), dtype=np.float32)
         return cls(
             positions=np.array([chart.position.get(code or "", -1) for code in target_codes], np.int64),
-            contexts=sparse.vstack([query.context for query in queries], format="csr") if queries else empty,
+            contexts=stacked([query.context for query in queries]),
             embeddings=_stacked([query.embedding for query in queries]),
-            kinds=np.array([query.source.kind for query in queries], object),
-            memories=np.array([query.memory for query in queries], object),
-            groups=np.array([query.source.group for query in queries], object),
-            prefixes=np.array([query.prefix for query in queries], object),
-            cost_types=np.array([query.cost_type for query in queries], object),
+            kinds=Labels.of([query.source.kind for query in queries]),
+            memories=Labels.of([query.memory for query in queries]),
+            groups=Labels.of([query.source.group for query in queries]),
+            prefixes=Labels.of([query.prefix for query in queries]),
+            cost_types=Labels.of([query.cost_type for query in queries]),
         )
 
     def only(self, rows: NDArray[np.int64], positions: NDArray[np.int64]) -> "History":
@@ -240,17 +309,29 @@ class History:
             positions=positions,
             contexts=self.contexts[rows],
             embeddings=self.embeddings[rows],
-            kinds=self.kinds[rows],
-            memories=self.memories[rows],
-            groups=self.groups[rows],
-            prefixes=self.prefixes[rows],
-            cost_types=self.cost_types[rows],
+            kinds=self.kinds.only(rows),
+            memories=self.memories.only(rows),
+            groups=self.groups.only(rows),
+            prefixes=self.prefixes.only(rows),
+            cost_types=self.cost_types.only(rows),
         )
 
     def usable(self, kind: str) -> NDArray[np.bool_]:
         """Say which items tell something of an item of a kind: those of the kind whose account is in the chart."""
-        told: NDArray[np.bool_] = (self.positions >= 0) & (self.kinds == kind)
+        told: NDArray[np.bool_] = (self.positions >= 0) & self.kinds.same(kind)
         return told
+
+    def grouped(self, kind: str) -> _Grouped:
+        """Return the usable items by account; kept for the next request."""
+        found = self._grouped.get(kind)
+        if found is None:
+            usable = np.flatnonzero(self.usable(kind))
+            rows = usable[np.argsort(self.positions[usable], kind="stable")]
+            accounts, starts = np.unique(self.positions[rows], return_index=True)
+            labels = (self.memories, self.groups, self.prefixes, self.cost_types)
+            found = _Grouped(rows, starts, accounts, *(each.only(rows) for each in labels))
+            self._grouped[kind] = found
+        return found
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -265,113 +346,109 @@ def candidate_features(query: Query, chart: Chart, history: History) -> Floats:
 
     The source itself must not be in the history.
     """
-    features: Floats = features_of_many([query], chart, history, np.ones((1, len(history)), bool))[0]
+    features: Floats = features_of_many([query], chart, history, np.ones((1, len(history)), bool))[0].T
     return features
 
 
 def features_of_many(queries: Sequence[Query], chart: Chart, history: History, known: NDArray[np.bool_]) -> Floats:
-    """Return the same for several queries of one company, shape (len(queries), len(chart), len(FEATURES)).
+    """Return the same for several queries of one company, shape (len(queries), len(FEATURES), len(chart)).
 
     ``known``, shape (len(queries), len(history)), says what of the history each may know: all but itself.
     """
-    columns = _text_features(queries, chart) | _history_features(queries, chart, history, known)
-    features = np.empty((len(queries), len(chart), len(FEATURES)), np.float32)
-    for place, name in enumerate(FEATURES):
-        features[:, :, place] = columns[name]
+    features = np.empty((len(queries), len(FEATURES), len(chart)), np.float32)
+    write_features(queries, chart, history, known, features)
     return features
 
 
-# In the two functions below the first axis is the query, the second the candidate or the mapped item; what is the
-# same for every query may leave the first out.
-
-
-def _text_features(queries: Sequence[Query], chart: Chart) -> dict[str, NDArray[np.floating]]:
-    shared = np.stack([chart.shared_words(query.words) for query in queries])
-    cost_types = _column([query.cost_type for query in queries])
-    same_type = chart.cost_types == cost_types
-    known = (cost_types != None).astype(np.float32)  # noqa: E711 - elementwise
-    cost = np.array([[0.0 if query.source.kind == "project" else 1.0] for query in queries], np.float32)
-    return {
-        "name_similarity": _spelling([query.name for query in queries], chart.names_by_gram),
-        "context_similarity": _spelling([query.context for query in queries], chart.contexts_by_gram),
-        "encoder_name": np.stack([query.embedding for query in queries]) @ chart.embeddings.T,
-        "source_covered": shared / np.array([[chart.tells(query.words) or 1.0] for query in queries], np.float32),
-        "target_covered": shared / chart.told,
-        "cost_type_match": known * same_type,
-        "cost_type_clash": known * (~same_type & (chart.cost_types != None)),  # noqa: E711 - elementwise
-        "is_direct_cost": chart.kind["direct_cost"] * cost,
-        "is_expense": chart.kind["expense"] * cost,
-        "is_income": chart.kind["income"] * (1 - 2 * cost),
-        "is_balance_sheet": chart.kind["balance_sheet"],
-        "code_match": np.stack([chart.having_digits(query.source.code) for query in queries]),
-    }
-
-
-def _history_features(
-    queries: Sequence[Query], chart: Chart, history: History, known: NDArray[np.bool_]
-) -> dict[str, NDArray[np.floating]]:
-    shape = (len(queries), len(chart))
-    groups = _column([query.source.group for query in queries])
-    cost_types = _column([query.cost_type for query in queries])
-    memories = _column([query.memory for query in queries])
+def write_features(
+    queries: Sequence[Query], chart: Chart, history: History, known: NDArray[np.bool_], into: Floats
+) -> None:
+    """Write what ``features_of_many`` returns ``into`` an array of its shape."""
     embeddings = np.stack([query.embedding for query in queries])
-    usable = known & np.stack([history.usable(query.source.kind) for query in queries])
-    cells = (np.arange(len(queries))[:, None] * len(chart) + history.positions)[usable]
-
-    def tally(weights: NDArray[Any]) -> NDArray[np.floating]:
-        counted = np.bincount(cells, weights=weights[usable].astype(float), minlength=shape[0] * shape[1])
-        return counted.reshape(shape).astype(np.float64)
-
-    def greatest(values: NDArray[np.floating]) -> NDArray[np.floating]:
-        found = np.zeros(shape[0] * shape[1])
-        np.maximum.at(found, cells, values[usable])
-        return found.reshape(shape)
-
+    contexts = _dense([query.context for query in queries])
+    _write_text_features(queries, chart, embeddings, contexts, into)
+    kinds = [query.source.kind for query in queries]
+    into[:, OF_HISTORY] = 0
+    if not len(history):
+        return
     cosine = np.clip(embeddings @ history.embeddings.T, 0, 1)
-    same_group = (history.groups == groups) & (groups != None)  # noqa: E711 - elementwise
-    prefixes = _column([query.prefix for query in queries])
-    same_prefix = (history.prefixes == prefixes) & (prefixes != "")
-    same_type = (history.cost_types == cost_types) & (cost_types != None)  # noqa: E711 - elementwise
-    in_all, in_group, in_prefix = tally(usable), tally(same_group), tally(same_prefix)
-    remembered = tally((history.memories == memories) & (memories != ""))
-    return {
-        "used_before": (in_all > 0).astype(np.float32),
-        "log_share_all": _lift(in_all),
-        "log_share_group": _lift(in_group),
-        "log_share_prefix": _lift(in_prefix),
-        "log_share_cost_type": _lift(tally(same_type)),
-        "log_share_group_type": _lift(tally(same_group & same_type)),
-        "log_share_prefix_type": _lift(tally(same_prefix & same_type)),
-        "share_group": _share(in_group),
-        "share_prefix": _share(in_prefix),
-        "nearest": greatest(cosine),
-        "nearest_spelling": greatest(_spelling([query.context for query in queries], history.contexts.T.tocsr())),
-        "neighbours": _lift(tally(np.exp(NEIGHBOUR_SHARPNESS * (cosine - 1)))),
-        "memory": _share(remembered),
+    spelling: Floats = (history.contexts @ contexts).T
+    for kind in dict.fromkeys(kinds):
+        asked, told = np.flatnonzero([one == kind for one in kinds]), history.grouped(kind)
+        if len(told.rows):
+            cells = np.ix_(asked, told.rows)
+            of_kind = [queries[place] for place in asked.tolist()]
+            found = _of_history(of_kind, len(chart), told, known[cells], cosine[cells], spelling[cells])
+            into[asked, OF_HISTORY] = found
+
+
+def _write_text_features(
+    queries: Sequence[Query], chart: Chart, embeddings: Floats, contexts: Floats, into: Floats
+) -> None:
+    into[:, COLUMN["name_similarity"]] = (chart.names @ _dense([query.name for query in queries])).T
+    into[:, COLUMN["context_similarity"]] = (chart.contexts @ contexts).T
+    into[:, COLUMN["encoder_name"]] = embeddings @ chart.embeddings.T
+    cost_type_columns = slice(COLUMN["cost_type_match"], COLUMN["cost_type_clash"] + 1)
+    kind_columns = slice(COLUMN["is_direct_cost"], COLUMN["is_balance_sheet"] + 1)
+    for query, row in zip(queries, into, strict=True):
+        shared = chart.shared_words(query.words)
+        row[COLUMN["source_covered"]] = shared / (chart.tells(query.words) or 1.0)
+        row[COLUMN["target_covered"]] = shared / chart.told
+        row[cost_type_columns] = chart.by_cost_type[query.cost_type]
+        row[kind_columns] = chart.by_kind["project" if query.source.kind == "project" else "cost_code"]
+        row[COLUMN["code_match"]] = chart.having_digits(query.source.code)
+
+
+def _of_history(
+    queries: Sequence[Query], size: int, told: _Grouped, known: NDArray[np.bool_], cosine: Floats, spelling: Floats
+) -> Floats:
+    """Return the features from ``used_before`` on for a chart of a size, shape (len(queries), features, size).
+
+    ``known``, ``cosine`` and ``spelling`` have the shape (len(queries), len(told.rows)).
+    """
+    same_group = told.groups.same_as([query.source.group for query in queries]) & known
+    same_prefix = told.prefixes.same_as([query.prefix for query in queries]) & known
+    same_type = told.cost_types.same_as([query.cost_type for query in queries]) & known
+    weights = np.empty((8, *known.shape))
+    weights[:6] = known, same_group, same_prefix, same_type, same_group & same_type, same_prefix & same_type
+    weights[6] = np.exp(NEIGHBOUR_SHARPNESS * (cosine - 1)) * known
+    weights[7] = told.memories.same_as([query.memory for query in queries]) & known
+    counts = np.add.reduceat(weights, told.starts, axis=-1)
+    totals = counts.sum(axis=-1, keepdims=True)
+    shares = counts / np.maximum(1.0, totals)
+    nearest = np.maximum.reduceat(np.stack([cosine, spelling]) * known, told.starts, axis=-1)
+    lifts, lift_without = _lift(counts[:7], totals[:7], size), _lift(np.zeros(1), totals[:7], size)
+    of_used = {
+        "used_before": counts[0] > 0,
+        **dict(zip(_LIFTS, lifts, strict=True)),
+        "share_group": shares[1],
+        "share_prefix": shares[2],
+        "nearest": nearest[0],
+        "nearest_spelling": nearest[1],
+        "memory": shares[7],
     }
+    found = np.zeros((len(queries), len(FEATURES) - OF_HISTORY.start, size), np.float32)
+    for name, values in zip(_LIFTS, lift_without, strict=True):
+        found[:, COLUMN[name] - OF_HISTORY.start] = values
+    found[:, :, told.accounts] = np.stack([of_used[name] for name in FEATURES[OF_HISTORY]], axis=1)
+    return found
 
 
-def _column(values: Sequence[str | None]) -> NDArray[np.object_]:
-    column = np.empty((len(values), 1), object)
-    column[:, 0] = values
-    return column
+_LIFTS = (
+    *("log_share_all", "log_share_group", "log_share_prefix", "log_share_cost_type"),
+    *("log_share_group_type", "log_share_prefix_type", "neighbours"),
+)
 
 
-def _spelling(rows: Sequence[sparse.csr_matrix], by_gram: sparse.csr_matrix) -> Floats:
-    """Return the cosines of vectors, one row each, with those that stand as the columns of ``by_gram``."""
-    stacked = sparse.vstack(rows, format="csr") if len(rows) > 1 else rows[0]
-    cosines: Floats = (stacked @ by_gram).toarray()
-    return cosines
+def _dense(rows: Sequence[Grams]) -> Floats:
+    """Return the vectors as columns, shape (DIMENSIONS, len(rows)): so a sparse matrix is multiplied soonest."""
+    found = np.zeros((DIMENSIONS, len(rows)), np.float32)
+    for column, row in enumerate(rows):
+        found[row.places, column] = row.weights
+    return found
 
 
-def _share(counts: NDArray[np.floating]) -> NDArray[np.floating]:
-    shares: NDArray[np.floating] = counts / np.maximum(1.0, counts.sum(axis=1, keepdims=True))
-    return shares
-
-
-def _lift(counts: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return the log of each account's smoothed share over the uniform share; all zero without counts."""
-    size = counts.shape[1]
-    total = counts.sum(axis=1, keepdims=True)
+def _lift(counts: NDArray[np.floating], total: NDArray[np.floating], size: int) -> NDArray[np.floating]:
+    """Return the log of an account's smoothed share over the uniform share; 0 without any counts."""
     result: NDArray[np.floating] = np.log((counts + PRIOR) / (total + PRIOR * size) * size)
     return result

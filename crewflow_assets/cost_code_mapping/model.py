@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from crewflow_assets.cost_code_mapping.adaptation import Adaptation, Pairs, fit_adaptation
-from crewflow_assets.cost_code_mapping.features import COLUMN, Chart, History, Query, features_of_many
+from crewflow_assets.cost_code_mapping.features import COLUMN, Chart, History, Query, write_features
 from crewflow_assets.cost_code_mapping.features import FEATURES as OWN_FEATURES
 from crewflow_assets.cost_code_mapping.pool import FEATURES as POOL_FEATURES
 from crewflow_assets.cost_code_mapping.pool import FEWEST_COMPANIES, Pool, pool_features
@@ -62,19 +62,19 @@ class Learned:
 
     def of_query(self, query: Query, chart: Chart) -> Floats:
         """Return the learned features of a query's candidates, shape (len(chart), len(LEARNED))."""
-        features: Floats = self.of_queries([query], chart)[0]
-        return features
+        features = np.empty((1, len(LEARNED), len(chart)), np.float32)
+        self.write(query.embedding[None], chart, features)
+        found: Floats = features[0].T
+        return found
 
-    def of_queries(self, queries: Sequence[Query], chart: Chart) -> Floats:
-        """Return the same for several queries, shape (len(queries), len(chart), len(LEARNED))."""
-        embeddings = np.stack([query.embedding for query in queries])
-        adapted = self.adaptation.sources(embeddings) @ _adapted_chart(self, chart).T
-        votes = np.zeros((len(queries), len(chart)), np.float32)
+    def write(self, embeddings: Floats, chart: Chart, into: Floats) -> None:
+        """Write the same for several queries, by their embeddings, into shape (queries, len(LEARNED), len(chart))."""
+        into[:, 0] = (self.adaptation.sources(embeddings) @ _adapted_chart(self, chart).T) * self.adaptation.scale
+        places = _pool_places(self, chart)
+        votes = np.zeros((len(embeddings), len(chart)), np.float32)
         if len(self.pool):
-            places = _pool_places(self, chart)
-            votes = np.where(places >= 0, self.pool.votes(embeddings)[:, places], 0).astype(np.float32)
-        pooled = np.stack([pool_features(row) for row in votes])
-        return np.concatenate([(adapted * self.adaptation.scale)[:, :, None], pooled], axis=-1)
+            votes[:, places >= 0] = self.pool.votes(embeddings)[:, places[places >= 0]]
+        into[:, 1:] = np.moveaxis(pool_features(votes), -1, 1)
 
     def of_table(self, table: pd.DataFrame) -> Floats:
         """Return the same for every row of a feature table."""
@@ -126,24 +126,43 @@ class MappingPredictor(Predictor):
 
     def features(self, query: Query, chart: Chart, history: History) -> Floats:
         """Return every feature of a query's candidates, shape (len(chart), len(ALL_FEATURES))."""
-        features: Floats = self.features_of_many([query], chart, history, np.ones((1, len(history)), bool))[0]
+        features: Floats = self.features_of_many([query], chart, history, np.ones((1, len(history)), bool))[0].T
         return features
 
     def features_of_many(
         self, queries: Sequence[Query], chart: Chart, history: History, known: NDArray[np.bool_]
     ) -> Floats:
-        """Return the same for several queries of one company, shape (len(queries), len(chart), len(ALL_FEATURES)).
+        """Return the same for several queries of one company, shape (len(queries), len(ALL_FEATURES), len(chart)).
 
         ``known``, shape (len(queries), len(history)), says what of the history each may know: all but itself.
         """
-        own = features_of_many(queries, chart, history, known)
-        return np.concatenate([own, self.learned.of_queries(queries, chart)], axis=-1)
+        features = np.empty((len(queries), len(ALL_FEATURES), len(chart)), np.float32)
+        write_features(queries, chart, history, known, features[:, : len(OWN_FEATURES)])
+        embeddings = np.stack([query.embedding for query in queries])
+        self.learned.write(embeddings, chart, features[:, len(OWN_FEATURES) :])
+        return features
 
     def rank(self, features: Floats, n_history: int) -> Ranking:
-        """Rank one query's candidates by ``features``."""
-        probabilities, order = _ranked(features, self.weights)
-        inputs = _confidence_inputs(features, probabilities, order, n_history)
-        return Ranking(order, probabilities, float(expit(inputs @ self.confidence_weights)))
+        """Rank one query's candidates by ``features``, shape (candidates, len(ALL_FEATURES))."""
+        [ranking] = self.rank_many(features.T[None], np.array([n_history]))
+        return ranking
+
+    def rank_many(self, features: Floats, n_history: NDArray[np.int64]) -> list[Ranking]:
+        """Rank several queries' candidates by ``features``, shape (queries, len(ALL_FEATURES), candidates)."""
+        scores = np.matmul(self.weights, features.astype(np.float64, copy=False))
+        probabilities = np.exp(scores - scores.max(axis=1, keepdims=True))
+        probabilities /= probabilities.sum(axis=1, keepdims=True)
+        orders = [
+            _memory_first(order, row[COLUMN["memory"]])
+            for order, row in zip(np.argsort(-probabilities, axis=1, kind="stable"), features, strict=True)
+        ]
+        firsts = np.stack([row[:, order[0]] for row, order in zip(features, orders, strict=True)])
+        inputs = _confidence_inputs(firsts, probabilities, orders, n_history)
+        confidences = expit(inputs @ self.confidence_weights)
+        return [
+            Ranking(order, row, float(confidence))
+            for order, row, confidence in zip(orders, probabilities, confidences, strict=True)
+        ]
 
     def rank_table(self, table: pd.DataFrame) -> list[Ranking]:
         """Rank every query of a feature table."""
@@ -251,7 +270,8 @@ def _asked_outside(
         for query in np.flatnonzero(fold == held_out):
             given = features[queries.starts[query] : queries.starts[query + 1]]
             probabilities, order = _ranked(given, weights)
-            inputs[query] = _confidence_inputs(given, probabilities, order, int(history[query]))
+            sizes = history[query : query + 1]
+            inputs[query] = _confidence_inputs(given[order[:1]], probabilities[None], [order], sizes)[0]
             right[query] = order[0] == queries.labels[query]
     return _Asked(inputs, right)
 
@@ -309,23 +329,29 @@ def _memory_first(order: NDArray[np.int64], memory: Floats) -> NDArray[np.int64]
     return np.concatenate([[remembered], order[order != remembered]])
 
 
-def _confidence_inputs(features: Floats, probabilities: Floats, order: NDArray[np.int64], n_history: int) -> Floats:
-    first = features[order[0]]
-    p = float(np.clip(probabilities[order[0]], 1e-6, 1 - 1e-6))
-    second = float(probabilities[order[1]]) if len(order) > 1 else 1e-6
-    margin = np.log(p / max(second, 1e-6))
+def _confidence_inputs(
+    firsts: Floats, probabilities: Floats, orders: Sequence[NDArray[np.int64]], n_history: NDArray[np.int64]
+) -> Floats:
+    """Return what the confidence in the first candidate of each query is made of, a column of ones first.
+
+    ``firsts`` has the features of each query's first candidate, shape (queries, features).
+    """
+    rows = np.arange(len(orders))
+    p = np.clip(probabilities[rows, [order[0] for order in orders]], 1e-6, 1 - 1e-6)
+    second = probabilities[rows, [order[1] for order in orders]] if probabilities.shape[1] > 1 else 1e-6
+    margin = np.log(p / np.maximum(second, 1e-6))
     history = np.log1p(n_history) / 5
-    return np.array(
+    return np.column_stack(
         [
-            1.0,
+            np.ones(len(orders)),
             np.log(p / (1 - p)),
             margin,
             history,
-            first[COLUMN["share_group"]] + first[COLUMN["share_prefix"]],
-            first[COLUMN["nearest"]],
-            first[COLUMN["memory"]],
-            np.log(len(probabilities)) / 5,
-            -float(np.sum(probabilities * np.log(np.maximum(probabilities, 1e-9)))) / 5,
+            firsts[:, COLUMN["share_group"]] + firsts[:, COLUMN["share_prefix"]],
+            firsts[:, COLUMN["nearest"]],
+            firsts[:, COLUMN["memory"]],
+            np.full(len(orders), np.log(probabilities.shape[1]) / 5),
+            -(probabilities * np.log(np.maximum(probabilities, 1e-9))).sum(axis=1) / 5,
             margin * history,
         ]
     )

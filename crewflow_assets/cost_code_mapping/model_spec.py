@@ -7,6 +7,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from crewflow_assets.cost_code_mapping.contract import MappingRequest, MappingResponse
+from crewflow_assets.cost_code_mapping.outcomes import MappingOutcomes
 from crewflow_assets.spec import EventTrigger, Expectation, Gate, ModelCode, ModelSpec
 from crewflow_assets.store.tables import Event
 
@@ -71,4 +72,13 @@ COST_CODE_MAPPING = ModelSpec(
     tolerance=0.01,
     retrain_cron="0 3 * * 0",
     triggers=(EventTrigger("corrections", corrections_since, more_than=20, window_days=30),),
+    monitored=MappingOutcomes,
+    limits=(
+        "A code's name seldom says where its company books it: the first suggestions for a new company are guesses.",
+        "Accounts are compared by their English names; charts in other languages were not tried.",
+        "Right means that a person of the company chose the account; people err, and are swayed by suggestions.",
+        "At the demo's scale nothing is sure enough to be automatic; every suggestion goes to a person.",
+        "What a company decided never shows in another's reasons, but moves its ranking through fitted weights.",
+    ),
+    packages=("onnxruntime", "pandas", "safetensors", "scikit-learn", "tokenizers"),
 )

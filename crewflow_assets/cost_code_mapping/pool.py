@@ -5,11 +5,13 @@ A pair (a source's name, an account's name) enters only if at least ``least`` co
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from crewflow_assets.cost_code_mapping.text import normalised, spoken
 from crewflow_assets.encoder import encoder
@@ -55,9 +57,8 @@ class Pool:
     def votes(self, sources: Floats) -> Floats:
         """Return the weight of like names that went to each of ``targets``, shape (sources, targets)."""
         weights = np.exp(SHARPNESS * (sources @ self.embeddings.T - 1))
-        votes = np.zeros((max(1, len(self.targets)), len(sources)), np.float32)
-        np.add.at(votes, self.places, weights.T)
-        return votes.T
+        votes: Floats = (_gathering(self) @ weights.T).T
+        return votes
 
     def save(self, folder: Path) -> None:
         """Write the pool; the names are metadata of the file."""
@@ -82,8 +83,18 @@ class Pool:
             )
 
 
+@lru_cache(maxsize=16)
+def _gathering(pool: Pool) -> sparse.csr_matrix:
+    """Return the matrix that adds up a pool's weights by target, shape (targets, pairs)."""
+    shape = (max(1, len(pool.targets)), len(pool))
+    return sparse.csr_matrix((np.ones(len(pool), np.float32), (pool.places, np.arange(len(pool)))), shape=shape)
+
+
 def pool_features(votes: Floats) -> Floats:
-    """Return share and log lift of the votes of one query's candidates, shape (candidates, 2); 0 without votes."""
-    total = float(votes.sum())
-    lift = np.log((votes + FLOOR) / (total + FLOOR * len(votes)) * len(votes))
-    return np.stack([votes / max(total, 1e-9), lift], axis=-1).astype(np.float32)
+    """Return share and log lift of the votes of a query's candidates, shape (..., candidates, 2); 0 without votes.
+
+    The candidates are the last axis of ``votes``.
+    """
+    total = votes.sum(axis=-1, keepdims=True)
+    lift = np.log((votes + FLOOR) / (total + FLOOR * votes.shape[-1]) * votes.shape[-1])
+    return np.stack([votes / np.maximum(total, 1e-9), lift], axis=-1).astype(np.float32)

@@ -4,18 +4,24 @@ Cost-code lists are written by hand and in a hurry ("ELEC R/I LBR"), charts less
 both are brought to the same words before they are compared.
 """
 
+import math
 import re
 import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 CostType = Literal["labor", "material", "subcontract", "equipment", "overhead"]
 COST_TYPES: tuple[CostType, ...] = ("labor", "material", "subcontract", "equipment", "overhead")
 
 DIMENSIONS = 2**14
+FEWEST_LETTERS, MOST_LETTERS = 2, 5
+"""Of the character n-grams by which spelling is compared, blanks around words counted."""
 
 ABBREVIATIONS = {
     "acct": "accounting", "adj": "adjustment", "admin": "administration", "alum": "aluminum", "asph": "asphalt",
@@ -110,20 +116,54 @@ def cost_type(name: str, code: str = "") -> CostType | None:
     return SUFFIXES.get(suffix.group(1)) if suffix else None
 
 
-@lru_cache(maxsize=1)
-def _hashing() -> Any:
-    from sklearn.feature_extraction.text import HashingVectorizer  # seconds to import; only where texts are compared
+@dataclass(frozen=True, slots=True)
+class Grams:
+    """A text's character n-grams as a vector of unit length: places among DIMENSIONS, each once, and weights."""
 
-    return HashingVectorizer(
-        analyzer="char_wb", ngram_range=(2, 5), n_features=DIMENSIONS, alternate_sign=False, dtype=np.float32
-    )
+    places: NDArray[np.int64]
+    weights: NDArray[np.float32]
 
 
-def vectors(texts: list[str]) -> sparse.csr_matrix:
-    """Return one unit-length row of character 2- to 5-gram counts for each text, shape (texts, 2**14)."""
-    if not texts:
+@lru_cache(maxsize=200_000)
+def _grams_of_word(word: str) -> dict[int, int]:
+    """Return the hashed 2- to 5-grams of a word between blanks, and how often each occurs."""
+    from sklearn.utils import murmurhash3_32  # seconds to import; only where texts are compared
+
+    blanked = f" {word.lower()} "  # folding case makes capitals of Cherokee letters
+    counts: dict[int, int] = {}
+    for length in range(FEWEST_LETTERS, min(MOST_LETTERS, len(blanked)) + 1):
+        for start in range(len(blanked) - length + 1):
+            place = abs(murmurhash3_32(blanked[start : start + length].encode(), seed=0)) % DIMENSIONS
+            counts[place] = counts.get(place, 0) + 1
+    return counts
+
+
+def grams(text: str) -> Grams:
+    """Return the character n-grams within a text's words; those of scikit-learn's ``HashingVectorizer``.
+
+    Its analyser is ``char_wb``, so a text's counts are the sum of its words', which are kept.
+    """
+    total: dict[int, int] = {}
+    for word in sorted(words(text)):
+        for place, count in _grams_of_word(word).items():
+            total[place] = total.get(place, 0) + count
+    counts = np.fromiter(total.values(), np.float64, len(total))
+    length = math.sqrt(counts @ counts) or 1.0
+    return Grams(np.fromiter(total, np.int64, len(total)), (counts / length).astype(np.float32))
+
+
+def stacked(rows: Sequence[Grams]) -> sparse.csr_matrix:
+    """Return the vectors as the rows of a sparse matrix, shape (rows, DIMENSIONS)."""
+    if not rows:
         return sparse.csr_matrix((0, DIMENSIONS), dtype=np.float32)
-    return _hashing().transform([normalised(text) for text in texts])
+    ends = np.cumsum([0, *(len(row.places) for row in rows)])
+    weights, places = (np.concatenate(parts) for parts in zip(*((r.weights, r.places) for r in rows), strict=True))
+    return sparse.csr_matrix((weights, places, ends), shape=(len(rows), DIMENSIONS))
+
+
+def vectors(texts: Sequence[str]) -> sparse.csr_matrix:
+    """Return one unit-length row of character 2- to 5-gram counts for each text, shape (texts, DIMENSIONS)."""
+    return stacked([grams(text) for text in texts])
 
 
 def code_prefix(code: str) -> str:

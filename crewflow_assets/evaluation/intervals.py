@@ -19,11 +19,17 @@ class Interval:
     high: float
 
 
-def cluster_mean(scores: NDArray[np.floating], clusters: NDArray[np.object_], *, seed: int = 0) -> Interval:
+def cluster_mean(
+    scores: NDArray[np.floating],
+    clusters: NDArray[np.object_],
+    *,
+    weights: NDArray[np.floating] | None = None,
+    seed: int = 0,
+) -> Interval:
     """Return the mean over rows with the percentile interval of the cluster bootstrap.
 
     Clusters are drawn with replacement and all their rows with them (Davison & Hinkley 1997, 3.8). Paired
-    differences go in as row differences.
+    differences go in as row differences; weights, above 0, make the mean a weighted one.
 
     Raises:
         ValueError: no rows.
@@ -31,9 +37,10 @@ def cluster_mean(scores: NDArray[np.floating], clusters: NDArray[np.object_], *,
     if len(scores) == 0:
         raise ValueError("no rows to average")
     _, index = np.unique(clusters.astype(str), return_inverse=True)
-    sums = np.bincount(index, weights=scores)
-    counts = np.bincount(index)
-    value = float(np.mean(scores))
+    weights = np.ones(len(scores)) if weights is None else weights
+    sums = np.bincount(index, weights=scores * weights)
+    counts = np.bincount(index, weights=weights)
+    value = float(np.average(scores, weights=weights))
     if len(sums) < 2:
         return Interval(value, float("nan"), float("nan"))
     drawn = np.random.default_rng(seed).integers(0, len(sums), size=(DRAWS, len(sums)))

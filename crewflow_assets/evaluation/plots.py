@@ -1,20 +1,27 @@
 """Plots that people judge models by, as PNG bytes: in one style, without a display."""
 
 from io import BytesIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from crewflow_assets.evaluation.calibration import precision_by_coverage, reliability
 
+if TYPE_CHECKING:  # services import this module and draw nothing
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 Floats = NDArray[np.floating]
 
 OURS, BASELINE, GUIDE = "#1f6feb", "#8b949e", "#d0d7de"
+OTHERS = ("#bc4c00", "#8250df", "#1a7f37", "#cf222e", "#57606a")
+"""Colours of the methods beside ours."""
 
 
-def _axes(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
+def _axes(title: str, xlabel: str, ylabel: str) -> "tuple[Figure, Axes]":
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(6, 4.5), dpi=110)
     axes = figure.subplots()
     axes.set_title(title, loc="left", fontsize=11)
@@ -26,7 +33,11 @@ def _axes(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _png(figure: Figure) -> bytes:
+def _color(place: int) -> str:
+    return OURS if place == 0 else OTHERS[(place - 1) % len(OTHERS)]
+
+
+def _png(figure: "Figure") -> bytes:
     buffer = BytesIO()
     figure.tight_layout()
     figure.savefig(buffer, format="png")
@@ -59,7 +70,7 @@ def precision_coverage_plot(
     for place, (name, (confidence, right)) in enumerate(curves.items()):
         coverage, precision = precision_by_coverage(confidence, right)
         skip = max(1, len(coverage) // 50)
-        color = OURS if place == 0 else None
+        color = _color(place)
         axes.plot(coverage[skip:], precision[skip:], label=name, color=color, linewidth=2 if place == 0 else 1.2)
     axes.axhline(target, color=BASELINE, linestyle="--", linewidth=1)
     axes.text(0.005, target + 0.004, f"target {target:.0%}", color=BASELINE, fontsize=8)
@@ -77,7 +88,7 @@ def precision_recall_plot(curves: dict[str, tuple[Floats, Floats]], *, title: st
         order = np.argsort(-probability, kind="stable")
         ends = np.r_[np.flatnonzero(np.diff(probability[order])), len(order) - 1]  # ties are told of together
         hits = np.cumsum(happened[order])[ends]
-        color = OURS if place == 0 else None
+        color = _color(place)
         axes.plot(
             hits / max(float(happened.sum()), 1),
             hits / (ends + 1),
@@ -93,15 +104,30 @@ def precision_recall_plot(curves: dict[str, tuple[Floats, Floats]], *, title: st
 
 
 def line_plot(
-    lines: dict[str, tuple[Floats, Floats, Floats, Floats]], *, title: str, xlabel: str, ylabel: str
+    lines: dict[str, tuple[NDArray[Any], Floats, Floats, Floats]], *, title: str, xlabel: str, ylabel: str
 ) -> bytes:
-    """Plot named lines with their intervals (x, value, low, high); the first is ours."""
+    """Plot named lines with their intervals (x: numbers or days, value, low, high); the first is ours."""
     figure, axes = _axes(title, xlabel, ylabel)
     for place, (name, (x, value, low, high)) in enumerate(lines.items()):
-        [line] = axes.plot(x, value, "o-", label=name, color=OURS if place == 0 else None)
+        [line] = axes.plot(x, value, "o-", label=name, color=_color(place))
         axes.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
     axes.set_ylim(0, 1)
     axes.legend(frameon=False, fontsize=8)
+    return _png(figure)
+
+
+def control_plot(
+    lines: dict[str, tuple[NDArray[Any], Floats, Floats]], *, title: str, xlabel: str, ylabel: str
+) -> bytes:
+    """Plot named statistics with the limits above which each is out of control (x: days, value, limit)."""
+    figure, axes = _axes(title, xlabel, ylabel)
+    for name, (x, value, limit) in lines.items():
+        [line] = axes.plot(x, value, "o-", label=name, markersize=4)
+        axes.plot(x, limit, color=line.get_color(), linestyle="--", linewidth=1)
+        out = value >= limit
+        axes.plot(x[out], value[out], "o", markersize=10, color=line.get_color(), markerfacecolor="none")
+    axes.tick_params(axis="x", labelrotation=30, labelsize=8)
+    axes.legend(frameon=False, fontsize=8, title="dashed: alarm", title_fontsize=8)
     return _png(figure)
 
 
@@ -113,4 +139,17 @@ def bar_plot(values: dict[str, tuple[float, float, float]], *, title: str, xlabe
     spread = np.array([[v - low, high - v] for v, low, high in values.values()]).T
     axes.barh(names, middle, xerr=np.nan_to_num(np.maximum(spread, 0)), color=OURS, ecolor=BASELINE, capsize=2)
     axes.invert_yaxis()
+    return _png(figure)
+
+
+def difference_plot(
+    lines: dict[str, tuple[Floats, Floats, Floats, Floats]], *, title: str, xlabel: str, ylabel: str
+) -> bytes:
+    """Plot named differences with their bounds (x, value, low, high) around zero; the first is ours."""
+    figure, axes = _axes(title, xlabel, ylabel)
+    axes.axhline(0, color=BASELINE, linestyle="--", linewidth=1)
+    for place, (name, (x, value, low, high)) in enumerate(lines.items()):
+        [line] = axes.plot(x, value, "o-", markersize=3, label=name, color=_color(place))
+        axes.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+    axes.legend(frameon=False, fontsize=8)
     return _png(figure)

@@ -2,6 +2,8 @@
 
 from dataclasses import astuple, dataclass
 
+WINDOW_DAYS = 30
+
 
 @dataclass(frozen=True, slots=True)
 class Metrics:

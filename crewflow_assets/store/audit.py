@@ -22,7 +22,7 @@ class Grounds:
 def write_audit(
     session: Session,
     *,
-    company_id: str,
+    company_id: str | None,
     actor: str,
     action: str,
     subject_type: str,
@@ -31,7 +31,7 @@ def write_audit(
     after: dict[str, Any] | None,
     grounds: Grounds | None = None,
 ) -> AuditEntry:
-    """Add an audit row to the caller's transaction."""
+    """Add an audit row to the caller's transaction; without a company it is the platform's own decision."""
     grounds = grounds or Grounds()
     entry = AuditEntry(
         at=clock.now(),

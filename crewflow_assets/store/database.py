@@ -14,6 +14,7 @@ from crewflow_assets.settings import get_settings
 READ_ONLY = "crewflow_read_only"
 VALUES_PER_QUERY = 10_000
 """Databases bound the parameters of a statement: SQLite to 32,766, PostgreSQL to 65,535."""
+CONNECT_SECONDS = 5
 
 T = TypeVar("T")
 
@@ -45,8 +46,8 @@ def engine_for(url: str) -> Engine:
     parsed = make_url(url)
     # parameters are customers' names, and errors are logged: they are hidden
     if parsed.get_backend_name() != "sqlite":
-        utc = {"options": "-c timezone=utc"}
-        return create_engine(parsed, pool_pre_ping=True, hide_parameters=True, connect_args=utc)
+        reached = {"options": "-c timezone=utc", "connect_timeout": CONNECT_SECONDS}
+        return create_engine(parsed, pool_pre_ping=True, hide_parameters=True, connect_args=reached)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(parsed, hide_parameters=True)
@@ -67,12 +68,16 @@ def transaction() -> Iterator[Session]:
 
 
 @contextmanager
+def connected() -> Iterator[Connection]:
+    """Open a connection that only reads: on SQLite it never waits for a writer."""
+    with engine().connect().execution_options(**{READ_ONLY: True}) as connection:
+        yield connection
+
+
+@contextmanager
 def reading() -> Iterator[Session]:
-    """Open a session that only reads: on SQLite it never waits for a writer."""
-    with (
-        engine().connect().execution_options(**{READ_ONLY: True}) as connection,
-        Session(connection) as session,
-    ):
+    """Open a session on a connection that only reads."""
+    with connected() as connection, Session(connection) as session:
         yield session
 
 

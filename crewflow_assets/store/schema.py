@@ -8,7 +8,14 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
-from crewflow_assets.store import conflict_tables, sync_tables  # noqa: F401  # so that the metadata has all tables
+from crewflow_assets.store import (  # noqa: F401  # so that the metadata has all tables
+    conflict_tables,
+    experiment_tables,
+    monitoring_tables,
+    retry_tables,
+    sync_tables,
+    training_tables,
+)
 from crewflow_assets.store.database import engine
 
 

@@ -154,14 +154,17 @@ class Event(Base):
 
 
 class AuditEntry(Base):
-    """Who or what decided something, on what grounds, and what it changed."""
+    """Who or what decided something, on what grounds, and what it changed.
+
+    Without a company it was decided for the platform as a whole, such as which version of a model answers.
+    """
 
     __tablename__ = "audit_log"
     __table_args__ = (Index("ix_audit_log_subject", "company_id", "subject_type", "subject_id"),)
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     at: Mapped[datetime]
-    company_id: Mapped[str] = mapped_column(ForeignKey("companies.id"))
+    company_id: Mapped[str | None] = mapped_column(ForeignKey("companies.id"))
     actor: Mapped[str]
     action: Mapped[str]
     subject_type: Mapped[str]
@@ -212,7 +215,10 @@ class IdempotentAnswer(Base):
 
 
 class ApiKey(Base):
-    """A key of the HTTP API, stored as a hash; without a company it is the platform's."""
+    """A key of the HTTP API, stored as a hash; without a company it is the platform's.
+
+    ``requests_per_minute`` is its own limit; without one the setting of that name holds.
+    """
 
     __tablename__ = "api_keys"
 
@@ -223,6 +229,7 @@ class ApiKey(Base):
     company_id: Mapped[str | None] = mapped_column(ForeignKey("companies.id"))
     created_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
+    requests_per_minute: Mapped[int | None]
 
 
 class Prediction(Base):

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from crewflow_assets.alerting import OPEN, gone_quiet, resolve, seen_again
 from crewflow_assets.outbox.queue import NewCommand, command_key
 from crewflow_assets.settings import get_settings
 from crewflow_assets.store.audit import write_audit
@@ -23,7 +24,6 @@ from crewflow_assets.sync_health.integrations import Key
 from crewflow_assets.sync_health.ledger import ACTOR, ActionLedger
 from crewflow_assets.sync_health.policy import Trouble
 
-OPEN, RESOLVED = "open", "resolved"
 QUIET = timedelta(days=1)
 LIMIT_WINDOW = timedelta(days=1)
 
@@ -46,11 +46,8 @@ class AlertBook:
         """Note that an integration is in trouble now; True where this opened an alert."""
         alert = self._open.get((key, trouble.cause))
         if alert is not None:
-            if alert.last_seen_at < self.at:  # a tick that is run again has been counted
-                alert.last_seen_at = self.at
-                alert.times_seen += 1
+            if seen_again(alert, self.at, trouble.detail):
                 alert.failure_probability = probability
-                alert.detail = trouble.detail
             return False
         alert = Alert(
             id=f"a-{secrets.token_hex(12)}",
@@ -71,10 +68,10 @@ class AlertBook:
 
     def resolve_quiet(self) -> int:
         """Resolve alerts whose trouble was not seen for a day; returns how many."""
-        quiet = [alert for alert in self._open.values() if alert.last_seen_at <= self.at - QUIET]
+        quiet = gone_quiet(self._open.values(), self.at, QUIET)
         for alert in quiet:
             before = snapshot(alert)
-            alert.state, alert.resolved_at = RESOLVED, self.at
+            resolve(alert, self.at)
             del self._open[(alert.company_id, alert.integration_id), alert.cause]
             self._audit(alert, "alert.resolve", before)
             if alert.told_at is not None:

@@ -19,14 +19,15 @@ from crewflow_assets.sync_health.integrations import FRESHNESS_MINUTES, Key, int
 from crewflow_assets.sync_health.ledger import situations_of
 from crewflow_assets.sync_health.limits import forecast
 from crewflow_assets.sync_health.model import SyncHealthPredictor, Trees
+from crewflow_assets.sync_health.online import USUAL_INTERVAL, online_of
 from crewflow_assets.sync_health.policy import Risk, Situation, recommended
 from crewflow_assets.sync_health.recent import recent
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-USUAL_INTERVAL = 60.0
-"""Minutes, where nothing says how often an integration syncs."""
+FEW = 200
+"""So many integrations are described sooner from what is kept in memory than by a query, which has to be planned."""
 EXPLAINED_FROM = 0.05
 """Below this probability there is nothing to explain, and the watch asks about ten thousand at once."""
 
@@ -68,6 +69,8 @@ def assess(predictor: SyncHealthPredictor, keys: Sequence[Key], at: datetime) ->
     """Score the next sync of integrations, by company and id, from what happened before a moment."""
     history = recent()
     history.refresh(at)
+    if len(set(keys)) <= FEW:
+        return _assessed(predictor, online_of(history).described(keys, at), at)
     cursor = history.cursor(at)
     due = due_table(cursor, keys, at)
     described = history.described(cursor, due, at)
@@ -79,6 +82,10 @@ def assess(predictor: SyncHealthPredictor, keys: Sequence[Key], at: datetime) ->
     }
     columns = columns_of(described.take([order[key] for key in keys]))
     cursor.close()
+    return _assessed(predictor, columns, at)
+
+
+def _assessed(predictor: SyncHealthPredictor, columns: Described, at: datetime) -> Assessed:
     risks = _risks(predictor.full, feature_rows(columns), columns)
     horizons = (columns["micros"] - at.timestamp() * 1e6) / 60e6
     return Assessed(risks, [round(max(float(minutes), 0.0), 2) for minutes in horizons])

@@ -93,3 +93,8 @@ class SyncHealthResponse(PredictionResponse):
     risk_factors: list[RiskFactor]
     actions: list[RecommendedAction]
     rate_limit_forecast: RateLimitForecast | None = None
+
+    @property
+    def automatic(self) -> bool:
+        """Whether the platform would act by itself."""
+        return any(action.automatic for action in self.actions)

@@ -7,10 +7,11 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from crewflow_assets import clock
+from crewflow_assets.alerting import OPEN
 from crewflow_assets.errors import NotFoundError
 from crewflow_assets.store.sync_tables import Alert, HealthScore, Integration, SyncAction, SyncRisk
 from crewflow_assets.store.tables import Company
-from crewflow_assets.sync_health.alerts import OPEN, message, open_alerts
+from crewflow_assets.sync_health.alerts import message, open_alerts
 from crewflow_assets.sync_health.contract import AT_RISK, RateLimitForecast, RecommendedAction, RiskFactor
 from crewflow_assets.sync_health.integrations import ACTIVE, SLOWED, integration_of
 from crewflow_assets.sync_health.ledger import ActionLedger, name_of

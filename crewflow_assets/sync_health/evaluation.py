@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from crewflow_assets.evaluation.calibration import expected_calibration_error
 from crewflow_assets.evaluation.intervals import Interval, cluster_bootstrap, cluster_mean
+from crewflow_assets.evaluation.slices import NAME as SLICES
+from crewflow_assets.evaluation.slices import sliced
 from crewflow_assets.sync_health.contract import AT_RISK
 from crewflow_assets.sync_health.features import COLUMN, PRD
 from crewflow_assets.sync_health.model import Floats, SyncHealthPredictor, fit_trees
@@ -236,7 +238,17 @@ def evaluate(
             for name, one in ones.items()
         ]
     )
-    return Evaluation(tuple(found), plots=_plots(judged), tables={"by_rows_and_method": table})
+    tables = {"by_rows_and_method": table, SLICES: _slices(test, said[OURS], parts["live"], unseen)}
+    return Evaluation(tuple(found), plots=_plots(judged), tables=tables)
+
+
+def _slices(test: "pd.DataFrame", ours: Judged, live: NDArray[np.bool_], unseen: NDArray[np.bool_]) -> "pd.DataFrame":
+    by = {
+        "system": test["system"].to_numpy(object)[live],
+        "integration": np.where(unseen, "never trained on", "trained on earlier")[live],
+    }
+    chosen = ours.only(live)
+    return sliced("live_brier", (chosen.probability - chosen.failed) ** 2, chosen.entity, by)
 
 
 def _figures(part: str, judged: Mapping[str, Judged]) -> "list[Figure]":

@@ -64,17 +64,31 @@ _COUNTS = ("n", "failed", "onset", "limited")
 _ID = ("company_id", "integration_id")
 
 
+PREPARED = tuple(
+    dict.fromkeys(
+        [*(measure.column for measure in MEASURES.values()), *_COUNTS, "micros", "known_minute", "error", "interval"]
+    )
+)
+"""The whole numbers of an attempt that measures and neighbours add up."""
+
+
 @lru_cache(maxsize=8)
-def compiled(form: Literal["history", "due"] = "history", engine: Engine = "duckdb") -> str:
+def compiled(form: Literal["history", "due", "prepared", "statuses"] = "history", engine: Engine = "duckdb") -> str:
     """Return the expression as SQL, compiled once.
 
-    Its tables are named ``attempts`` and ``statuses``, for syncs that are due also ``around`` and ``due``.
+    Its tables are named ``attempts`` and ``statuses``, for syncs that are due also ``around`` and ``due``. Two forms
+    are its parts: the ``PREPARED`` columns of the attempts, and the minutes and places of the ``statuses``.
     """
     import ibis
 
     getattr(ibis, engine)  # loads the backend, whose options its compiler reads
     attempts = ibis.table(ATTEMPT_COLUMNS, name="attempts")
     statuses = ibis.table(STATUS_COLUMNS, name="statuses")
+    if form == "prepared":
+        ready = _prepared(attempts, engine).select(*_KEYS, *PREPARED)
+        return str(ibis.to_sql(ready.order_by(["micros", "event_id"]), dialect=engine))
+    if form == "statuses":
+        return str(ibis.to_sql(_statuses(statuses, engine), dialect=engine))
     if form == "history":
         return str(ibis.to_sql(history(attempts, statuses, engine), dialect=engine))
     around, syncs = ibis.table(ATTEMPT_COLUMNS, name="around"), ibis.table(DUE_COLUMNS, name="due")
@@ -257,6 +271,7 @@ def _statuses(statuses: "ibis.Table", engine: Engine) -> "ibis.Table":
     places = [(statuses.status == status, place) for place, status in enumerate(STATUSES)]
     return statuses.select(
         "system",
+        micros=_micros(statuses.occurred_at, engine),
         minute=(_micros(statuses.occurred_at, engine) // MINUTE).cast("int64"),
         status=ibis.cases(*places, else_=0).cast("int64"),
     )

@@ -1,7 +1,9 @@
 """The spec of sync health."""
 
-from crewflow_assets.spec import Expectation, Gate, ModelCode, ModelSpec
+from crewflow_assets.spec import EventTrigger, Expectation, Gate, ModelCode, ModelSpec
 from crewflow_assets.sync_health.contract import SyncHealthRequest, SyncHealthResponse
+from crewflow_assets.sync_health.newcomers import new_integrations
+from crewflow_assets.sync_health.outcomes import SyncOutcomes
 
 
 def _code() -> ModelCode:
@@ -47,4 +49,20 @@ SYNC_HEALTH = ModelSpec(
     headline=("live_pr_auc", "onset_pr_auc", "live_brier", "live_ece", "alarm_precision"),
     tolerance=0.0005,
     retrain_cron="30 2 * * *",
+    triggers=(
+        EventTrigger(
+            "new_integrations", new_integrations, more_than=0, window_days=30, noun="new integrations with data"
+        ),
+    ),
+    monitored=SyncOutcomes,
+    limits=(
+        "It says mostly that trouble goes on: a first failure after successes is foreseen poorly, and only where "
+        "neighbours on the same API failed minutes before.",
+        "Accuracy says nothing here, since most syncs succeed; PR-AUC, Brier score and calibration do.",
+        "Acting on it avoided no more simulated failures than the rule “as the last error”, with fewer alerts "
+        "(docs/sync-prevention.md).",
+        "With the eight features of a request alone, instead of the stored history, it is much weaker.",
+        "An integration that has not synced for a day is scored and otherwise left alone.",
+    ),
+    packages=("pandas", "scikit-learn", "xgboost"),
 )

@@ -5,19 +5,24 @@ installation; threads share it.
 """
 
 import threading
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 
+from crewflow_assets import clock
 from crewflow_assets.ingest.event_kinds import PAYLOADS
 from crewflow_assets.lake.events import COMMIT_MARGIN, folder_of
 from crewflow_assets.settings import get_settings
-from crewflow_assets.store.database import reading
+from crewflow_assets.store.database import batched, connected
 from crewflow_assets.store.tables import Event
 from crewflow_assets.sync_health.events import ATTEMPT_COLUMNS, DUE_COLUMNS, STATUS_COLUMNS, compiled
+from crewflow_assets.sync_health.integrations import Key
 
 if TYPE_CHECKING:
     import duckdb
@@ -28,6 +33,13 @@ KEPT_DAYS = 35
 AROUND = timedelta(hours=2)
 """Attempts of others count for an hour from when their outcome was known."""
 KINDS = {"sync_attempt": ATTEMPT_COLUMNS, "api_status": STATUS_COLUMNS}
+EVENTS = select(Event.kind, Event.event_id, Event.company_id, Event.occurred_at, Event.received_at, Event.payload)
+UNSETTLED_IDS = select(Event.id).where(Event.id > bindparam("after"))
+UNSETTLED = select(func.count()).select_from(Event).where(Event.id > bindparam("after"))
+NEWEST = select(func.max(Event.id))
+COUNT_EVERY_SECONDS = 1.0
+ROWS_AT_ONCE = 20_000
+SETTLE_EVERY = timedelta(minutes=1)
 TYPES = {"string": "VARCHAR", "boolean": "BOOLEAN", "float64": "DOUBLE", "int64": "BIGINT"}
 
 
@@ -49,8 +61,14 @@ class Recent:
         self._connection = duckdb.connect(config={"threads": 1})
         self._lock = threading.Lock()
         self._begin: datetime | None = None
-        self._received: dict[str, datetime] = {}
-        self._counts: dict[str, int] = {}
+        self._settled = 0
+        """Of the inbox, all up to this id was taken up, and nothing is committed there any more."""
+        self._settle_at = datetime.min.replace(tzinfo=UTC)
+        self._taken: set[int] = set()
+        self._newest: int | None = None
+        self._count_at = 0.0
+        self._versions: Counter[Key | None] = Counter()
+        self._loads = 0
 
     def refresh(self, at: datetime) -> None:
         """Take up what was posted since the last time; begin anew where an earlier moment is asked for."""
@@ -58,8 +76,16 @@ class Recent:
             begin = at - timedelta(days=KEPT_DAYS)
             if self._begin is None or begin < self._begin or begin > self._begin + timedelta(days=KEPT_DAYS):
                 self._load(begin)
-            for kind in KINDS:
-                self._take_up(kind)
+            self._take_up()
+
+    @contextmanager
+    def connected(self) -> "Iterator[duckdb.DuckDBPyConnection]":
+        """Open a connection on all that is known."""
+        cursor = self._connection.cursor()
+        try:
+            yield cursor
+        finally:
+            cursor.close()
 
     def cursor(self, at: datetime) -> "duckdb.DuckDBPyConnection":
         """Return a connection with the views ``seen`` and ``statuses``: what happened before a moment."""
@@ -85,62 +111,72 @@ class Recent:
         )
         return cursor.sql(compiled("due")).to_arrow_table()
 
+    def version(self, key: Key | None = None) -> tuple[int, int]:
+        """Return numbers that change with what is known of an integration; without one, of anything at all."""
+        return self._loads, self._versions[key]
+
     def _load(self, begin: datetime) -> None:
-        """Read the lake from a moment on, thinned to what measures look at."""
+        """Read the lake from a moment on, thinned to what measures look at, and what the inbox has beyond it."""
+        self._begin, self._loads, self._newest = begin, self._loads + 1, None
+        self._settled = _last_before(clock.now() - COMMIT_MARGIN)
+        with connected() as connection:
+            self._taken = set(connection.scalars(UNSETTLED_IDS, {"after": self._settled}))
         for kind, columns in KINDS.items():
             names = [name for name in columns if name != "lead_minutes"]
             declared = ", ".join(f'"{name}" {sql_type(columns[name])}' for name in names)
             extra = "" if "company_id" in columns else ", event_id VARCHAR, company_id VARCHAR"
             self._connection.execute(f"CREATE OR REPLACE TABLE {kind} ({declared}{extra}, received_at TIMESTAMPTZ)")
-            self._received.pop(kind, None)
-            self._counts[kind] = 0
             days = sorted(folder_of(kind).glob("day=*/events.parquet"))
             if kind == "sync_attempt":
                 days = [day for day in days if day.parent.name.removeprefix("day=") >= begin.date().isoformat()]
-            if not days:
-                continue
-            wanted = [*names, *(["event_id", "company_id"] if extra else []), "received_at"]
-            selected = ", ".join(f'"{name}"' for name in wanted)
-            self._connection.execute(
-                f"INSERT INTO {kind} BY NAME SELECT {selected} FROM read_parquet($files, union_by_name = true)",
-                {"files": [str(day) for day in days]},
-            )
+            if days:
+                wanted = [*names, *(["event_id", "company_id"] if extra else []), "received_at"]
+                selected = ", ".join(f'"{name}"' for name in wanted)
+                self._connection.execute(
+                    f"INSERT INTO {kind} BY NAME SELECT {selected} FROM read_parquet($files, union_by_name = true)",
+                    {"files": [str(day) for day in days]},
+                )
             [(newest,)] = self._connection.execute(f"SELECT max(received_at) FROM {kind}").fetchall()
+            since = EVENTS.where(Event.kind == kind)
             if newest is not None:
-                self._received[kind] = newest
-        self._begin = begin
+                since = since.where(Event.received_at >= newest - COMMIT_MARGIN)
+            with connected() as connection:
+                for rows in connection.execution_options(yield_per=ROWS_AT_ONCE).execute(since).partitions():
+                    self._add(kind, rows)
 
-    def _take_up(self, kind: str) -> None:
+    def _take_up(self) -> None:
         """Add events of the inbox that are not there yet.
 
-        Those of the last minutes are looked at again, as an event may be committed after a later one.
+        Once a second those of the last minutes are counted again, as an event may be committed after a later one;
+        which of them were taken up is remembered, so that nothing is read twice.
         """
-        since = self._received.get(kind)
-        query = select(Event.event_id, Event.company_id, Event.occurred_at, Event.received_at, Event.payload).where(
-            Event.kind == kind
-        )
-        if since is not None:
-            query = query.where(Event.received_at >= since - COMMIT_MARGIN)
-        if kind == "sync_attempt":
-            query = query.where(Event.occurred_at >= self._begin)
-        with reading() as session:
-            newest = session.scalar(select(func.max(Event.received_at)).where(Event.kind == kind))
-            count = session.scalar(select(func.count()).select_from(query.with_only_columns(Event.id).subquery()))
-            if newest is None or (newest == since and count == self._counts[kind]):
+        after = {"after": self._settled}
+        with connected() as connection:
+            newest = connection.scalar(NEWEST)
+            if newest == self._newest and monotonic() < self._count_at:
                 return
-            rows = session.execute(query).all()
-        self._add(kind, rows)
-        self._received[kind], self._counts[kind] = newest, self._counted(kind, newest)
-
-    def _counted(self, kind: str, newest: datetime) -> int:
-        [(count,)] = self._connection.execute(
-            f"SELECT count(*) FROM {kind} WHERE received_at >= $since", {"since": newest - COMMIT_MARGIN}
-        ).fetchall()
-        return int(count)
+            self._newest, self._count_at = newest, monotonic() + COUNT_EVERY_SECONDS
+            if connection.scalar(UNSETTLED, after) != len(self._taken):
+                fresh = [id_ for id_ in connection.scalars(UNSETTLED_IDS, after) if id_ not in self._taken]
+                rows = [
+                    row for part in batched(fresh) for row in connection.execute(EVENTS.where(Event.id.in_(part)))
+                ]
+                for kind in KINDS:
+                    self._add(kind, [row for row in rows if row.kind == kind])
+                self._taken.update(fresh)
+        if self._taken and clock.now() >= self._settle_at:
+            self._settle_at = clock.now() + SETTLE_EVERY
+            self._settled = max(self._settled, _last_before(clock.now() - COMMIT_MARGIN))
+            self._taken = {id_ for id_ in self._taken if id_ > self._settled}
 
     def _add(self, kind: str, rows: Sequence[Any]) -> None:
         import pyarrow as pa
 
+        if kind == "sync_attempt":
+            rows = [row for row in rows if self._begin is not None and row.occurred_at >= self._begin]
+        if not rows:
+            return
+        self._versions.update({None, *((row.company_id, row.payload.get("integration_id")) for row in rows)})
         columns = KINDS[kind]
         names = [name for name in columns if name != "lead_minutes" and name in PAYLOADS[kind].model_fields]
         defaults = {name: PAYLOADS[kind].model_fields[name].get_default() for name in names}
@@ -161,6 +197,15 @@ class Recent:
             f"(SELECT 1 FROM {kind} k WHERE k.company_id = f.company_id AND k.event_id = f.event_id)"
         )
         self._connection.unregister("fresh")
+
+
+def _last_before(moment: datetime) -> int:
+    """Return the id of the last event that was received before a moment, or 0."""
+    with connected() as connection:
+        found = connection.scalar(
+            select(Event.id).where(Event.received_at < moment).order_by(Event.id.desc()).limit(1)
+        )
+    return int(found or 0)
 
 
 @lru_cache(maxsize=2)

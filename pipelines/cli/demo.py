@@ -77,7 +77,8 @@ def _fill(console: "Console") -> None:
         filled = fill(scale=settings.scale, seed=settings.seed, handlers=EVENT_HANDLERS, progress=show)
     console.print(
         f"{filled.companies} companies: {filled.accounts} accounts, {filled.items} cost codes and projects, "
-        f"{filled.decisions} decisions of people, {filled.syncs} syncs, {filled.conflicts} conflicts"
+        f"{filled.decisions} decisions of people, {filled.syncs} syncs, {filled.retries} retries, "
+        f"{filled.conflicts} conflicts"
     )
 
 
@@ -106,6 +107,7 @@ def _materialise(console: "Console") -> None:
             _run(console, instance, defs.resolve_job_def(f"lake_{kind}"), tags)
         for spec in MODEL_SPECS:
             _run(console, instance, defs.resolve_job_def(f"{spec.name}_training"), {"crewflow/reason": "demo"})
+        _run(console, instance, defs.resolve_job_def("models_monitoring"), {"crewflow/reason": "demo"})
 
 
 def _run(console: "Console", instance: "DagsterInstance", job: "JobDefinition", tags: dict[str, str]) -> None:

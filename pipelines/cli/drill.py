@@ -247,7 +247,7 @@ def _tell(system: str, console: "Console") -> None:
 
 def _fullest(entries: "Sequence[AuditEntry]") -> "list[AuditEntry]":
     """Return the entries of the integration that has most kinds of them."""
-    by_integration: dict[tuple[str, str], list[AuditEntry]] = {}
+    by_integration: dict[tuple[str | None, str], list[AuditEntry]] = {}
     for entry in entries:
         by_integration.setdefault((entry.company_id, entry.subject_id), []).append(entry)
     return max(by_integration.values(), key=lambda found: len({entry.action for entry in found}))

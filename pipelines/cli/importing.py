@@ -142,6 +142,21 @@ def import_command(
         errors.print(Text(message, style="bold red"))
         raise typer.Exit(1) from None
     _show_report(report, file.name, Console(highlight=False), errors)
+    if what is What.accounts and not dry_run:
+        _encode(company, system.value, errors)
+
+
+def _encode(company: str, system: str, console: Console) -> None:
+    """Encode a large chart's texts now, so that the first question about it need not wait."""
+    from rich.progress import Progress
+
+    from crewflow_assets.cost_code_mapping.context import encode_chart
+
+    with Progress(console=console) as progress:
+        bar = None
+        for done, total in encode_chart(company, system):
+            bar = progress.add_task("Reading account names", total=total) if bar is None else bar
+            progress.update(bar, completed=done)
 
 
 def _columns(options: list[str]) -> dict[str, str]:

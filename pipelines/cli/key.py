@@ -15,6 +15,7 @@ app = typer.Typer(
     Examples:
       crewflow key create --company c-1 --name backend   for one company
       crewflow key create --platform --name operations   for all companies
+      crewflow key limit 3 --per-minute 600
       crewflow key list
       crewflow key revoke 3
     """,
@@ -26,6 +27,10 @@ def create(
     name: Annotated[str, typer.Option(help="Who uses the key, such as backend.")],
     company: Annotated[str | None, typer.Option(help="The company whose data the key opens.")] = None,
     platform: Annotated[bool, typer.Option("--platform", help="Open all companies' data instead.")] = False,
+    per_minute: Annotated[
+        int | None,
+        typer.Option(help="Requests this key may make a minute; without, the setting holds."),
+    ] = None,
 ) -> None:
     """Make a key and print its token, once: only a hash of it is kept.
 
@@ -39,7 +44,7 @@ def create(
     if platform == (company is not None):
         raise typer.BadParameter("give either --company ID or --platform")
     with transaction() as session:
-        token, row = keys.create(session, name, company)
+        token, row = keys.create(session, name, company, requests_per_minute=per_minute)
     typer.echo(token)
     scope = f"company {company}" if company is not None else "the platform"
     typer.echo(f"Key {row.id} ({row.name}) opens the data of {scope}. Keep it: it is not shown again.", err=True)
@@ -54,15 +59,36 @@ def list_keys() -> None:
     if not rows:
         typer.echo("no keys yet; make one with: crewflow key create --company ID --name backend")
         return
-    table = [("id", "name", "opens", "ends in", "made", "revoked")]
+    table = [("id", "name", "opens", "ends in", "a minute", "made", "revoked")]
     for row in rows:
         revoked = row.revoked_at.isoformat(timespec="seconds") if row.revoked_at else "-"
         made = row.created_at.isoformat(timespec="seconds")
-        table.append((str(row.id), row.name, row.company_id or "the platform", row.hint, made, revoked))
+        limit = str(row.requests_per_minute or "-")
+        table.append((str(row.id), row.name, row.company_id or "the platform", row.hint, limit, made, revoked))
     widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
     for line in table:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         typer.echo("  ".join(cells).rstrip())
+
+
+@app.command("limit")
+def set_limit(
+    key_id: Annotated[int, typer.Argument(help="The key's id, as `crewflow key list` shows it.")],
+    per_minute: Annotated[
+        int | None, typer.Option(help="Requests a minute; without, the installation's limit holds again.")
+    ] = None,
+) -> None:
+    """Set how many requests a key may make a minute in each worker; services follow within seconds.
+
+    \b
+    Examples:
+      crewflow key limit 3 --per-minute 600
+      crewflow key limit 3                    back to CREWFLOW_REQUESTS_PER_MINUTE
+    """
+    with transaction() as session:
+        row = keys.limit(session, key_id, per_minute)
+    said = f"{per_minute:,} requests" if per_minute is not None else "CREWFLOW_REQUESTS_PER_MINUTE requests"
+    typer.echo(f"Key {row.id} ({row.name}) may make {said} a minute.")
 
 
 @app.command()

@@ -7,7 +7,22 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pipelines.cli import db, deliver, demo, drill, importing, integration, key, suggest, up
+from pipelines.cli import (
+    backtest,
+    build,
+    cards,
+    db,
+    deliver,
+    demo,
+    drill,
+    experiment,
+    importing,
+    integration,
+    key,
+    model,
+    suggest,
+    up,
+)
 
 # Nothing here reports to anyone; the libraries read these before they are imported.
 for name, value in {
@@ -15,6 +30,7 @@ for name, value in {
     "GX_ANALYTICS_ENABLED": "false",
     "BENTOML_DO_NOT_TRACK": "True",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "HF_HUB_OFFLINE": "1",
 }.items():
     os.environ.setdefault(name, value)
@@ -76,9 +92,14 @@ app.add_typer(db.app, name="db")
 app.command("import")(importing.import_command)
 app.command("suggest")(suggest.suggest)
 app.command("deliver")(deliver.deliver)
+app.add_typer(experiment.app, name="experiment")
 app.add_typer(integration.app, name="integration")
 app.command("drill")(drill.drill)
+app.command("backtest")(backtest.backtest)
+app.command("cards")(cards.cards)
+app.add_typer(model.app, name="model")
 app.add_typer(key.app, name="key")
+app.command("build")(build.build)
 
 if __name__ == "__main__":
     app()

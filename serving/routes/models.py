@@ -1,6 +1,6 @@
 """``GET /v1/models``, and the 404 of a prediction route whose model does not exist."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import FastAPI, Path
 from pydantic import AwareDatetime, Field
@@ -37,6 +37,13 @@ class ModelState(Contract):
     question: str = Field(examples=["Which account of the customer's chart does this cost code belong to?"])
     ready: bool = Field(description="Whether predictions are answered; otherwise `problem` says why not.")
     problem: str | None = Field(None, examples=[None])
+    source: Literal["registry", "cache"] | None = Field(
+        description="Where the aliases were read; `cache`: the registry is away, and what it gave last is served.",
+        examples=["registry"],
+    )
+    source_at: AwareDatetime | None = Field(
+        description="When the registry was last reached.", examples=["2026-03-02T14:00:00Z"]
+    )
     loaded: list[LoadedVersion]
     versions: list[RegisteredVersion] | None = Field(description="Null while the registry cannot be read.")
 
@@ -64,11 +71,14 @@ def add_routes(app: FastAPI, runtime: Runtime) -> None:
 
 def _state(runtime: Runtime, spec: ModelSpec) -> ModelState:
     loaded = runtime.predictors.loaded(spec)
+    origin = runtime.predictors.source.origin(spec)
     return ModelState(
         name=spec.name,
         question=spec.question,
         ready="champion" in loaded,
         problem=runtime.predictors.problem(spec),
+        source=None if origin is None else origin.source,
+        source_at=None if origin is None else origin.read_at,
         loaded=[LoadedVersion(version=model.label, asked_as=asked) for asked, model in loaded.items()],
         versions=_versions(runtime, spec),
     )

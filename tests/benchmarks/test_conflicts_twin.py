@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from benchmarks.conflicts_drift import Reviews, is_affected, run_through
 from benchmarks.conflicts_throughput import app as throughput
 from benchmarks.conflicts_twin import app, first_decisions
-from benchmarks.conflicts_world import ceiling_of, histories, table_of
+from crewflow_assets.backtest.conflict_worlds import ceiling_of, histories, table_of
 from crewflow_assets.conflict_resolution.evaluation import rows_of
 from crewflow_assets.conflict_resolution.model import ConflictPredictor, fit
 from crewflow_assets.twin.timecards.parameters import DEFAULTS, TimecardParameters

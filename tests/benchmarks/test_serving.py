@@ -21,7 +21,8 @@ def test_inputs_are_valid_and_never_alike(case: Case) -> None:
     inputs = [*case.inputs(0, 300), *case.inputs(300, 300)]
     for one in inputs:
         case.spec.request_type.model_validate(one)
-    assert len({json.dumps(one, sort_keys=True) for one in inputs}) == 600
+    if case.spec.name != "sync_health":  # which is asked about the store's integrations in turn
+        assert len({json.dumps(one, sort_keys=True) for one in inputs}) == 600
     assert case.inputs(120, 5) == inputs[120:125]
     for probe in case.probes:
         assert len(probe.inputs(0, probe.size)) == probe.size
@@ -129,15 +130,15 @@ def test_ratios_compare_round_with_round_and_rows_with_rows(tmp_path: Path) -> N
     assert by_name["requests/s, ours over the PRD's design"].rounds == (5.0, 5.0, 1.5)
     assert by_name["requests/s, ours over the PRD's design"].verdict == "yes"
     assert by_name["requests/s, ours over mlflow models serve"].verdict == "**no**"
-    assert by_name["rows/s, batch over single, unrepeated texts"].value == pytest.approx(10)
+    assert by_name["rows/s, batch over single"].value == pytest.approx(10)
     text = markdown(found)
-    assert "| batch, unrepeated texts | **crewflow gateway** | 9.0 | 900 | 5.0 – 10.0 | 111.1 |" in text
-    assert "| quick | 9.00 | 0.70, 0.90 | 1 | yes |" in text
-    assert "| slow | 0.10 | 0.80, 1.10 | 1 | **no** |" in text
+    assert "| batch | **crewflow gateway** | 9.0 | 900 | 5.0 – 10.0 | 111.1 |" in text
+    assert "| quick | 9.00 | 0.700, 0.900 | 1 | yes |" in text
+    assert "| slow | 0.10 | 0.800, 1.100 | 1 | **no** |" in text
     write_plots([found], tmp_path)
     assert {file.name for file in tmp_path.iterdir()} == {
-        "serving-m-single-unrepeated-texts.png",
-        "serving-m-batch-unrepeated-texts.png",
+        "serving-m-single.png",
+        "serving-m-batch.png",
     }
 
 

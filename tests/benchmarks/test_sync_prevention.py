@@ -5,10 +5,10 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.sync_prevention import CEILING, NOTHING, RULE, Loop
-from benchmarks.sync_prevention_figures import Due, due_syncs, fate_of, figures, ratio
-from benchmarks.sync_prevention_policies import BlindSlowing, Ceiling
 from benchmarks.sync_prevention_rule import LastError
-from benchmarks.sync_prevention_watch import Watched
+from crewflow_assets.backtest.fates import Due, due_syncs, fate_of, figures, ratio
+from crewflow_assets.backtest.preventing import BlindSlowing, Ceiling
+from crewflow_assets.backtest.watched import Watched
 from crewflow_assets.twin.sync.attempts import Attempts, Cause
 from crewflow_assets.twin.sync.policy import Policy
 from crewflow_assets.twin.sync.world import SyncWorld, run

@@ -172,4 +172,14 @@ def test_an_undo_leaves_the_next_cases_to_people_and_a_confirmation_does_not() -
     assert people_first(history) == 0
     automatic(history, "x-2")
     history.feed("c-1", "conflict_decision", AT, decision("x-2", "use_crewflow", action="undo", method="model"))
+    assert people_first(history) == 4, "the one that was undone, and three more"
+    history.feed("c-1", "conflict_decision", AT, decision("x-2", "use_external"))
     assert people_first(history) == 3
+
+
+def test_a_conflict_that_was_reported_anew_is_not_overridden_by_its_decision() -> None:
+    history = History()
+    automatic(history, "x-1")
+    history.feed("c-1", "conflict", AT, conflict("x-1", values={"crewflow": 8.0, "external": 3.0}))
+    history.feed("c-1", "conflict_decision", AT, decision("x-1", "use_external"))
+    assert people_first(history) == people_first(history, values={"crewflow": 8.0, "external": 3.0}) == 0

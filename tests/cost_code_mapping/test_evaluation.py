@@ -98,7 +98,7 @@ def test_the_plots_and_tables_that_people_judge_by_are_there() -> None:
     found = evaluate(GOOD, BASE, both(4))
     assert set(found.plots) == {"reliability", "precision_coverage", "top1_by_industry", "cold_start"}
     assert all(png.startswith(b"\x89PNG") for png in found.plots.values())
-    assert set(found.tables) == {"worst_mistakes", "by_company", "cold_start"}
+    assert set(found.tables) == {"worst_mistakes", "by_company", "cold_start", "slices"}
     by_company = found.tables["by_company"]
     assert by_company["company"].tolist() == [f"test-{i}" for i in range(4)]
     assert by_company["n"].tolist() == [5] * 4

@@ -57,9 +57,9 @@ class Spy(MappingPredictor):
 
     seen: list[Seen] = []  # noqa: RUF012
 
-    def rank(self, features: NDArray[np.floating], n_history: int) -> Ranking:
-        Spy.seen.append(Seen(features.copy(), n_history))
-        return MappingPredictor.rank(self, features, n_history)
+    def rank_many(self, features: NDArray[np.floating], n_history: NDArray[np.int64]) -> list[Ranking]:
+        Spy.seen += [Seen(row.T.copy(), int(n)) for row, n in zip(features, n_history, strict=True)]
+        return MappingPredictor.rank_many(self, features, n_history)
 
 
 @cache

@@ -2,10 +2,19 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from sklearn.feature_extraction.text import HashingVectorizer
 
-from crewflow_assets.cost_code_mapping.text import CUES, code_prefix, cost_type, normalised, vectors, words
+from crewflow_assets.cost_code_mapping.text import (
+    CUES,
+    DIMENSIONS,
+    code_prefix,
+    cost_type,
+    normalised,
+    vectors,
+    words,
+)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +123,15 @@ def test_vectors_have_unit_length_and_similar_names_are_near() -> None:
     assert 0.4 < similarity[0, 2] < 0.99
     assert similarity[0, 3] < 0.2
     assert similarity[4].max() == 0  # nothing to compare
+
+
+@given(st.lists(st.text(max_size=40), min_size=1, max_size=5))
+@example(["Rough Electrical Labor", "a b", "!", "", "é 材料費 x", "ELEC R/I LBR", "1 22 333 4444 55555", "Ꭰ"])
+def test_vectors_are_those_of_scikit_learn(texts: list[str]) -> None:
+    theirs = HashingVectorizer(
+        analyzer="char_wb", ngram_range=(2, 5), n_features=DIMENSIONS, alternate_sign=False, dtype=np.float32
+    ).transform([normalised(text) for text in texts])
+    np.testing.assert_allclose(vectors(texts).toarray(), theirs.toarray(), atol=1e-6)
 
 
 def test_no_texts_have_no_vectors_but_their_width() -> None:

@@ -6,6 +6,7 @@ import tempfile
 import warnings
 
 os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="crewflow-metrics-"))
+os.environ.setdefault("CREWFLOW_HOME", tempfile.mkdtemp(prefix="crewflow-between-tests-"))  # the service polls it
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from crewflow_assets import clock
 from crewflow_assets.contract import Name, PredictionRequest, PredictionResponse
 from crewflow_assets.cost_code_mapping.model_spec import COST_CODE_MAPPING
 from crewflow_assets.errors import FieldProblem, InvalidInputError, NotFoundError, NotReadyError
+from crewflow_assets.models import MODEL_SPECS
 from crewflow_assets.settings import get_settings
 from crewflow_assets.spec import Answer, Evaluation, ModelCode, ModelSpec, Predictor
 from crewflow_assets.store import keys
@@ -41,6 +43,8 @@ def bentoml_warnings() -> Iterator[None]:
 
 
 with bentoml_warnings():
+    from serving import runtime as runtime_module
+    from serving.predictors import Origin
     from serving.runtime import Runtime
     from serving.service import GuardedService, make_service
 
@@ -202,6 +206,9 @@ class FakeSource:
             for number, label in sorted(self.labels.items(), reverse=True)
         ]
 
+    def origin(self, spec: ModelSpec) -> Origin | None:  # noqa: ARG002
+        return Origin("registry", datetime(2026, 3, 2, tzinfo=UTC))
+
     def _check(self) -> None:
         if self.broken:
             raise OSError("the registry is away")
@@ -210,15 +217,23 @@ class FakeSource:
 SOURCE = FakeSource()
 
 
+def served_specs() -> list[ModelSpec]:
+    """Return what the application of these tests serves: two models of their own, the others with canned answers."""
+    from tests.serving.canned import canned
+
+    return [ECHO, FIRST_ACCOUNT, *(canned(spec) for spec in MODEL_SPECS if spec.name != FIRST_ACCOUNT.name)]
+
+
 @pytest.fixture(scope="session")
 def service() -> GuardedService:
     logging.getLogger("crewflow").addHandler(logging.NullHandler())  # so that the service leaves logging as it is
     with bentoml_warnings():
-        return make_service([ECHO, FIRST_ACCOUNT], name="crewflow_test", source=SOURCE, port=3100)
+        return make_service(served_specs(), name="crewflow_test", source=SOURCE, port=3100)
 
 
 @pytest.fixture(scope="session")
 def running(service: GuardedService) -> Iterator[TestClient]:
+    runtime_module.POLL_SECONDS = 3600.0  # tests refresh when they want to, and end with their database
     with TestClient(service.to_asgi(), raise_server_exceptions=True) as client:
         yield client
 
@@ -237,6 +252,7 @@ def source(runtime: Runtime) -> Iterator[FakeSource]:
     runtime.predictors._pinned.clear()
     runtime.predictors._unknown.clear()
     runtime.predictors.refresh()
+    runtime.arms.refresh()  # no experiment of another test's database goes on
     yield SOURCE
     SOURCE.broken = False
 

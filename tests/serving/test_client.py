@@ -45,6 +45,8 @@ def test_predictions(client: TestClient, own: dict[str, str]) -> None:
     with through(client, own) as ml:
         assert ml.predict("echo", "champion", {"text": "hi"})["said"] == "hi"
         assert ml.predict("echo", "1.0", {"text": "hi"})["variant"] == "pinned"
+        assert ml.predict("echo", None, {"text": "hi"})["variant"] == "champion"
+        assert [one["variant"] for one in ml.predict_batch("echo", None, [{"text": "a"}])] == ["champion"]
         batch = ml.predict_batch("echo", "challenger", [{"text": "a"}, {"text": "b"}])
         assert [one["said"] for one in batch] == ["a", "b"]
         with pytest.raises(MLProblem, match="unknown field") as refused:

@@ -1,4 +1,4 @@
-"""Gathering: what waits is answered together, what is wrong harms nobody else, and no company waits for another."""
+"""Gathering: what waits is answered together, what is wrong harms nobody else, and only what fits is gathered."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -23,6 +23,16 @@ class Asked(PredictionRequest):
     @property
     def gathers(self) -> bool:
         return super().gathers and self.brings is None
+
+    @property
+    def gathers_with(self) -> str | None:
+        return self.company_id
+
+
+class AskedOfAll(Asked):
+    @property
+    def gathers_with(self) -> str | None:
+        return None
 
 
 class Said(PredictionResponse):
@@ -134,6 +144,16 @@ def test_companies_and_versions_are_answered_apart() -> None:
     requests += [asked("1.0", version="1.0") for _ in range(6)]
     assert len(texts(all_of(model, requests))) == 24
     assert all(len(set(batch)) == 1 for batch in model.batches)
+
+
+def test_companies_are_answered_together_where_a_model_is_enough_in_common() -> None:
+    model = Model()
+    requests = [AskedOfAll(text=f"{i}", company_id=f"c-{i}") for i in range(10)]
+    requests += [AskedOfAll(text="1.0", company_id=f"c-{i}", version="1.0") for i in range(2)]
+    assert texts(all_of(model, requests)) == [request.text for request in requests]
+    assert len(model.batches) < 6
+    assert max(map(len, model.batches)) > 5
+    assert all(("1.0" in batch) == (set(batch) == {"1.0"}) for batch in model.batches)
 
 
 def test_requests_with_nothing_in_common_are_never_gathered() -> None:

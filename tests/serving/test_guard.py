@@ -10,8 +10,10 @@ from starlette.testclient import TestClient
 
 from crewflow_assets.store import keys
 from crewflow_assets.store.database import transaction
-from serving.keyring import REMEMBERED_SECONDS
-from tests.serving.conftest import bearer, check_problem, new_key
+from serving.keyring import REMEMBERED_SECONDS, RateLimiter
+from serving.observing import gauge
+from serving.runtime import Runtime
+from tests.serving.conftest import MAPPING_INPUT, bearer, check_problem, new_key
 
 ECHO = "/v1/echo/predict"
 
@@ -128,6 +130,36 @@ def test_a_key_that_asks_too_often_waits(client: TestClient, own: dict[str, str]
     assert 1 <= int(answer.headers["retry-after"]) <= 21
     other = bearer(new_key("c-18")[0])
     assert client.post(ECHO, json={"text": "hi"}, headers=other).status_code == 200
+
+
+def test_a_keys_own_limit_holds_before_the_setting(
+    client: TestClient, company: str, setting: Any, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "limiter", RateLimiter())  # another test's key had the same number
+    setting("requests_per_minute", 1)
+    with transaction() as session:
+        token, _ = keys.create(session, "backend", company, requests_per_minute=2)
+    statuses = [client.post(ECHO, json={"text": "hi"}, headers=bearer(token)).status_code for _ in range(3)]
+    assert statuses == [200, 200, 429]
+    check_problem(client.post(ECHO, json={"text": "hi"}, headers=bearer(token)), 429, "2 requests a minute")
+
+
+def test_metrics_tell_what_each_version_said(client: TestClient, own: dict[str, str], runtime: Runtime) -> None:
+    for code in ("ELEC-105", "ELEC-110", "BLIND-1"):
+        body = {**MAPPING_INPUT, "crewflow_cost_code": code}
+        assert client.post("/v1/cost_code_mapping/predict", json=body, headers=own).status_code == 200
+    assert runtime.log.flush(within_seconds=5)
+    gauge(runtime.predictors)
+    told = dict(line.rsplit(" ", 1) for line in client.get("/metrics").text.splitlines() if not line.startswith("#"))
+    labels = '{model="cost_code_mapping",model_version="1.1",variant="champion"}'
+    values = {name: float(told[f"crewflow_{name}{labels}"]) for name in ("automatic_total", "withheld_total")}
+    assert values["automatic_total"] >= 2
+    assert values["withheld_total"] >= 1
+    assert float(told[f"crewflow_said_probability_count{labels}"]) >= 3
+    assert float(told[f"crewflow_prediction_latency_seconds_count{labels}"]) >= 3
+    assert float(told['crewflow_served_version{asked_as="champion",model="echo"}']) == 2
+    assert float(told['crewflow_registry_away{model="echo"}']) == 0
+    assert float(told['crewflow_outbox_commands{state="pending"}']) == 0
 
 
 def test_unknown_routes_and_methods(client: TestClient, own: dict[str, str]) -> None:

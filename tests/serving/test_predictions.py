@@ -7,10 +7,10 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
+from crewflow_assets.models import MODEL_SPECS
 from crewflow_assets.store.database import reading
 from crewflow_assets.store.tables import Prediction
-from serving import gathering, keyring, metrics, prediction_log, predictions, service
-from serving.prediction_log import PredictionLog
+from serving import gathering, keyring, metrics, predictions, service
 from serving.runtime import Runtime
 from tests.serving.conftest import (
     MAPPING_INPUT,
@@ -137,7 +137,8 @@ def test_a_promotion_is_followed_and_a_broken_registry_survived(
 
 def test_models(client: TestClient, own: dict[str, str]) -> None:
     models = client.get("/v1/models", headers=own).json()["models"]
-    assert [model["name"] for model in models] == ["echo", "cost_code_mapping"]
+    assert [model["name"] for model in models] == ["echo", "cost_code_mapping", *(s.name for s in MODEL_SPECS[1:])]
+    assert (models[0]["source"], models[0]["source_at"]) == ("registry", "2026-03-02T00:00:00Z")
     assert models[0]["loaded"][:2] == [
         {"version": "1.1", "asked_as": "champion"},
         {"version": "1.2", "asked_as": "challenger"},
@@ -276,28 +277,6 @@ def test_latency_counts_from_the_arrival(
     assert observed() == pytest.approx((number + 3, total + 7)), "a batch is one request"
     latencies = sorted((str(row.inputs["text"]), row.latency_ms) for row in rows(runtime))
     assert latencies == [("a", 3000), ("b", 3000), ("c", 3000), ("single", 2000), ("single", 2000)]
-
-
-def test_the_log_waits_for_the_database(
-    client: TestClient, own: dict[str, str], runtime: Runtime, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def away() -> Any:
-        raise OperationalError("insert", {}, OSError("away"))
-
-    monkeypatch.setattr(prediction_log, "transaction", away)
-    answers = [client.post(ONE, json={"text": f"t{i}"}, headers=own).json() for i in range(3)]
-    assert not runtime.log.flush(within_seconds=0.6)
-    monkeypatch.undo()
-    assert {row.id for row in rows(runtime)} == {answer["prediction_id"] for answer in answers}
-
-
-def test_a_full_log_drops_and_counts() -> None:
-    log = PredictionLog(most_waiting=2)
-    before = metrics.ROWS_DROPPED._value.get()
-    served: Any = object()
-    log.add([served] * 5)
-    log.stop(within_seconds=0)
-    assert metrics.ROWS_DROPPED._value.get() == before + 5
 
 
 def test_a_database_that_is_away_is_a_503(

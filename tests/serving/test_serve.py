@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -17,6 +19,7 @@ from sqlalchemy import Engine, func, select
 from crewflow_assets.store.database import reading
 from crewflow_assets.store.tables import Prediction
 from serving.client import MLClient, MLProblem
+from serving.prediction_log import PredictionLog
 from tests.serving.conftest import MAPPING_INPUT, add_company, bearer, new_key
 
 ROOT = Path(__file__).parents[2]
@@ -39,9 +42,9 @@ def environment(sqlite_store: Engine, home: Path) -> dict[str, str]:
     }
 
 
-@pytest.fixture
-def gateway(environment: dict[str, str], home: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A gateway without any model, alone in its home folder."""
+@contextmanager
+def running(environment: dict[str, str], home: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Run a gateway and end it, if that was not done."""
     port = free_port()
     command = [str(Path(sys.executable).parent / "bentoml"), "serve", "serving.gateway:service", "--port", str(port)]
     with (home / "gateway.log").open("wb") as log:
@@ -58,6 +61,13 @@ def gateway(environment: dict[str, str], home: Path) -> Iterator[tuple[str, subp
         if process.poll() is None:
             process.terminate()  # its worker is in a process group of its own, and only it can end it
         process.wait(timeout=30)
+
+
+@pytest.fixture
+def gateway(environment: dict[str, str], home: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A gateway without any model, alone in its home folder."""
+    with running(environment, home) as started:
+        yield started
 
 
 def alive(url: str) -> bool:
@@ -98,6 +108,7 @@ def test_the_gateway_from_start_to_end(
     url, process = gateway
     add_company("c-17")
     token, _ = new_key("c-17")
+    platform, _ = new_key(None)
     assert httpx.get(f"{url}/livez").status_code == 200
     nothing = httpx.post(f"{url}/v1/cost_code_mapping/predict", json=MAPPING_INPUT, headers=bearer(token))
     assert nothing.status_code == 503
@@ -132,10 +143,46 @@ def test_the_gateway_from_start_to_end(
     assert [version["version"] for version in models[0]["versions"]] == [second, first]
     assert "crewflow_predictions_total" in httpx.get(f"{url}/metrics").text
 
-    process.send_signal(signal.SIGTERM)
+    with MLClient(url, platform) as ml, ThreadPoolExecutor() as sender:
+        ml.predict("cost_code_mapping", "champion", MAPPING_INPUT)
+        in_flight = sender.submit(ml.predict_batch, "cost_code_mapping", "champion", [MAPPING_INPUT] * 1000)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        assert len(in_flight.result()) == 1000, "what is in flight is answered"
     assert process.wait(timeout=20) == 0
     with reading() as session:
         assert session.get(Prediction, last["prediction_id"]) is not None, "the log is written at shutdown"
         assert (session.scalar(select(func.count()).select_from(Prediction)) or 0) > 105
     told = (home / "gateway.log").read_text()
     assert "Traceback" not in told, told
+    alone(environment, home, platform, token, second)
+
+
+def alone(environment: dict[str, str], home: Path, platform: str, company: str, champion: str) -> None:
+    """Start again where neither registry nor database can be reached, with what is on disk."""
+    (home / "mlflow").rename(home / "mlflow-away")
+    (home / "mlflow").write_text("a file where the registry's folder should be")
+    nowhere = f"postgresql://crewflow@127.0.0.1:{free_port()}/none"
+    with running(environment | {"CREWFLOW_DATABASE_URL": nowhere}, home) as (url, process):
+        [mapping, *_] = httpx.get(f"{url}/v1/models", headers=bearer(platform)).json()["models"]
+        assert (mapping["source"], mapping["ready"], mapping["versions"]) == ("cache", True, None)
+        with MLClient(url, platform) as ml:
+            answer = ml.predict("cost_code_mapping", "champion", MAPPING_INPUT)
+        assert answer["model_version"] == champion
+        of_the_store = {name: value for name, value in MAPPING_INPUT.items() if name != "target_accounts"}
+        for key in (company, "cfk_never_seen"):
+            refused = httpx.post(f"{url}/v1/cost_code_mapping/predict", json=of_the_store, headers=bearer(key))
+            assert refused.status_code == 503, refused.text
+            assert "database" in refused.json()["detail"]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
+    with reading() as session:
+        assert session.get(Prediction, answer["prediction_id"]) is None
+    log = PredictionLog()
+    log.start()  # as the next gateway does
+    deadline = time.perf_counter() + POLL_SECONDS
+    while log.spool.parts() and time.perf_counter() < deadline:
+        time.sleep(0.05)
+    log.stop()
+    with reading() as session:
+        assert session.get(Prediction, answer["prediction_id"]) is not None, "what was answered meanwhile is logged"

@@ -103,6 +103,24 @@ def test_the_command_makes_platform_keys_and_revokes_them(sqlite_store: Engine) 
     assert verify(token) is None
 
 
+def test_a_key_may_have_a_limit_of_its_own(sqlite_store: Engine) -> None:
+    token = run("create", "--platform", "--name", "operations", "--per-minute", "600").stdout.strip()
+    assert verify(token) == KeyScope(key_id=1, company_id=None, requests_per_minute=600)
+    assert "600" in run("list").output
+    assert run("limit", "1", "--per-minute", "5").output == "Key 1 (operations) may make 5 requests a minute.\n"
+    assert verify(token) == KeyScope(key_id=1, company_id=None, requests_per_minute=5)
+    assert "CREWFLOW_REQUESTS_PER_MINUTE" in run("limit", "1").output
+    assert verify(token) == KeyScope(key_id=1, company_id=None)
+    for wrong in (0, -1, 1_000_001):
+        with (
+            pytest.raises(InvalidInputError, match=f"the limit {wrong} must be 1 to 1,000,000"),
+            transaction() as session,
+        ):
+            keys.limit(session, 1, wrong)
+    with pytest.raises(NotFoundError, match="no API key 7"), transaction() as session:
+        keys.limit(session, 7, 5)
+
+
 @pytest.mark.parametrize("scope", [[], ["--platform", "--company", "c-1"]])
 def test_the_command_wants_one_scope(sqlite_store: Engine, scope: list[str]) -> None:
     result = run("create", "--name", "x", *scope)

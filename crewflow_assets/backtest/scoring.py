@@ -5,8 +5,8 @@ from datetime import datetime
 
 import numpy as np
 
-from benchmarks.sync_prevention_history import RecentHistory, tables, ticks_of
-from benchmarks.sync_prevention_suspects import Suspects
+from crewflow_assets.backtest.moments import RecentHistory, tables, ticks_of
+from crewflow_assets.backtest.suspects import Suspects
 from crewflow_assets.sync_health.contract import AT_RISK
 from crewflow_assets.sync_health.events import describe
 from crewflow_assets.sync_health.explaining import risk_factors

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from benchmarks.sync_prevention_policies import FRESHNESS_MINUTES
+from crewflow_assets.backtest.preventing import FRESHNESS_MINUTES
 from crewflow_assets.settings import get_settings
 from crewflow_assets.sync_health.alerts import LIMIT_WINDOW, QUIET
 from crewflow_assets.sync_health.contract import ActionName
@@ -45,6 +45,7 @@ class Watched:
     Attributes:
         actions: How many of each kind were taken.
         told: Alerts that people were told, by draw.
+        asked: Times that people were asked for a grant or for records, by draw.
     """
 
     def __init__(self, world: SyncWorld, scorer: Scorer, *, from_tick: int) -> None:
@@ -58,6 +59,7 @@ class Watched:
         self._told_at: dict[int, list[datetime]] = {}
         self.actions: Counter[str] = Counter()
         self.told = np.zeros(len(world.draws), dtype=np.int64)
+        self.asked = np.zeros(len(world.draws), dtype=np.int64)
 
     def decide(self, view: View) -> Commands | None:
         """See ``crewflow_assets.twin.sync.policy.Policy``."""
@@ -110,6 +112,7 @@ class Watched:
         standing[planned.action] = planned
         self._decided[place, planned.action] = view.moment
         self.actions[planned.action] += 1
+        self.asked[self._world.fleet.draw[place]] += planned.action not in SCHEDULE
 
     def _end_what_is_over(self, now: datetime) -> None:
         for place in list(self._standing):

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 
 from benchmarks.sync_prevention import START
-from benchmarks.sync_prevention_model import ModelScorer, fit_on_twin
+from crewflow_assets.backtest.scoring import ModelScorer, fit_on_twin
 from crewflow_assets.sync_health.contract import AT_RISK
 from crewflow_assets.sync_health.policy import FORECAST_ACTS_ABOVE
 from crewflow_assets.twin.sync.outages import Kind, Phase

@@ -1,4 +1,4 @@
-"""Simulated timecard conflicts as the model's rows, with the truth beside them, for `benchmarks.conflicts_twin`."""
+"""Simulated timecard conflicts as the model's rows, with the truth beside them, for backtest and benchmarks."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

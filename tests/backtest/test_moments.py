@@ -1,7 +1,7 @@
 import numpy as np
 
 from benchmarks.sync_prevention import Loop
-from benchmarks.sync_prevention_history import RecentHistory, tables, ticks_of
+from crewflow_assets.backtest.moments import RecentHistory, tables, ticks_of
 from crewflow_assets.sync_health.events import describe
 from crewflow_assets.sync_health.features import FEATURES, columns_of, feature_rows
 from crewflow_assets.twin.sync.attempts import joined

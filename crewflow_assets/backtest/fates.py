@@ -43,11 +43,13 @@ class Fate:
         failed: Which failed.
         stale: For which nothing succeeded within the limit; the others of the failed were made good in time.
         delay: Minutes from when it was due to the attempt that carried it.
+        waited: Minutes from when it was due until something succeeded.
     """
 
     failed: Bools
     stale: Bools
     delay: Floats
+    waited: Floats
 
 
 def due_syncs(without: Attempts, draw_of: Ints, *, from_tick: int, until_tick: int) -> Due:
@@ -57,20 +59,26 @@ def due_syncs(without: Attempts, draw_of: Ints, *, from_tick: int, until_tick: i
 
 
 def fate_of(due: Due, attempts: Attempts, *, freshness_minutes: float) -> Fate:
-    """Return what becomes of the due syncs in a world whose attempts are given, which goes on for a day beyond."""
+    """Return what becomes of the due syncs in a world whose attempts are given, which goes on for a day beyond.
+
+    An attempt may have succeeded later than one that came after it, where a retry mended it.
+    """
     order = np.lexsort((attempts.tick, attempts.who))
     who, minute, ok = attempts.who[order], attempts.minute[order], attempts.ok[order]
     width = int(max(attempts.tick.max(), due.tick.max())) + 1
     carrier = np.searchsorted(who * width + attempts.tick[order], due.who * width + due.tick)
-    last = len(who)
-    places = np.where(ok, np.arange(last), last)
-    next_ok = np.append(np.minimum.accumulate(places[::-1])[::-1], last)[carrier]
+    end = float(minute.max()) + 1
+    # each integration's minutes lie in a stretch of their own, so that the earliest success from an attempt on is a
+    # running minimum from behind, and one beyond the stretch is none
+    success = np.append(who * 2 * end + np.where(ok, minute, end), np.inf)
+    next_ok = np.minimum.accumulate(success[::-1])[::-1][carrier] - due.who * 2 * end
     who, minute = np.append(who, -1), np.append(minute, np.inf)
-    carried = who[carrier] == due.who
-    in_time = (who[next_ok] == due.who) & (minute[next_ok] - due.minute <= freshness_minutes)
+    carried, is_done = who[carrier] == due.who, next_ok < end
+    in_time = is_done & (next_ok - due.minute <= freshness_minutes)
     failed = ~carried | ~np.append(ok, False)[carrier] | ~in_time
-    delay = np.where(carried, minute[carrier] - due.minute, minute[:-1].max() - due.minute)
-    return Fate(failed, ~in_time, delay)
+    delay = np.where(carried, minute[carrier] - due.minute, end - due.minute)
+    waited = np.where(is_done, np.maximum(next_ok - due.minute, 0), end - due.minute)
+    return Fate(failed, ~in_time, delay, waited)
 
 
 def ratio(numerator: Floats, denominator: Floats, *, seed: int = 0) -> Interval:

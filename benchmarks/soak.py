@@ -1,0 +1,195 @@
+"""The gateway under mixed load while versions change, workers die, the database stops: `python -m benchmarks.soak`.
+
+Counts wrong answers, answers that the documentation does not promise, and what was acknowledged and is not in the
+database at the end; plots memory. Needs PostgreSQL's server programs and an installation that `crewflow demo` filled.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+from sqlalchemy import select
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from benchmarks.postgres import PostgresServer
+from benchmarks.serving_servers import BIN, ROOT
+from benchmarks.soak_cases import cases, items
+from benchmarks.soak_figures import Figures, figures, plot, table
+from benchmarks.soak_home import copied_database, register, settings_of, two_versions
+from benchmarks.soak_load import Champions, Clients, Outage
+from benchmarks.soak_trouble import Trouble, workers
+from crewflow_assets.store import keys
+from crewflow_assets.store.database import batched, reading, transaction
+from crewflow_assets.store.tables import Event, IdempotentAnswer, Prediction
+
+WORKERS = 2
+CLIENTS = 6
+ITEMS = 24
+START_SECONDS = 180.0
+QUIETLY = 0.25
+"""Share of the time, at the end, without new trouble."""
+
+
+@dataclass(slots=True)
+class Memory:
+    """Bytes that the gateway's processes hold together, by seconds since the beginning."""
+
+    samples: list[tuple[float, float]] = field(default_factory=list)
+    stopping: bool = False
+
+    def watch(self, pid: int) -> None:
+        """Sample every second until told to stop."""
+        import psutil
+
+        began = perf_counter()
+        while not self.stopping:
+            held = []
+            for process in workers(pid):
+                try:
+                    held.append(process.memory_info().rss)
+                except psutil.NoSuchProcess:
+                    continue
+            self.samples.append((perf_counter() - began, sum(held) / max(1, len(held))))
+            time.sleep(1)
+
+
+@contextmanager
+def gateway(home: Path, port: int) -> "Iterator[subprocess.Popen[bytes]]":
+    """Run the gateway of the present settings with two workers.
+
+    Raises:
+        RuntimeError: it does not start, or does not end by itself.
+    """
+    import httpx
+
+    log = home / "gateway.log"
+    environment = os.environ | {
+        "CREWFLOW_GATEWAY_WORKERS": str(WORKERS),
+        "CREWFLOW_WITHHELD_SHARE": "0",
+        "BENTOML_HOME": str(home / "bentoml"),
+        "BENTOML_DO_NOT_TRACK": "True",
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [str(BIN / "bentoml"), "serve", "serving.gateway:service", "--port", str(port)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=output, stderr=output)
+    try:
+        began = perf_counter()
+        while True:
+            if process.poll() is not None or perf_counter() - began > START_SECONDS:
+                raise RuntimeError(f"the gateway did not start:\n{log.read_text()[-3000:]}")
+            try:
+                if httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5).status_code == httpx.codes.OK:
+                    break
+            except httpx.TransportError:
+                pass  # not listening yet
+            time.sleep(0.5)
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait(timeout=90)
+
+
+def soak(source: Path, minutes: float, every: float, port: int) -> Figures:
+    """Run it on a copy of an installation and return what was seen."""
+    with TemporaryDirectory(prefix="crewflow-soak-") as folder, PostgresServer(durable=True) as server:
+        home = Path(folder)
+        models = two_versions(source)
+        url = copied_database(source, server)
+        with settings_of(home, url):
+            os.environ["CREWFLOW_WITHHELD_SHARE"] = "0"  # the expected answers must be the gateway's
+            versions = register(models)
+            asked, mapped = cases(versions), items(ITEMS)
+            champions = Champions({version.spec.name: version.label for version in reversed(versions)})
+            with transaction() as session:
+                token, _ = keys.create(session, "soak", None, requests_per_minute=keys.MOST_PER_MINUTE)
+            memory = Memory()
+            outages: list[Outage] = []
+            with gateway(home, port) as process:
+                clients = Clients(f"http://127.0.0.1:{port}", token, asked, mapped, champions, outages)
+                trouble = Trouble(process, server, versions, champions, outages)
+                began = perf_counter()
+                until = began + 60 * minutes
+                threads = [
+                    threading.Thread(target=memory.watch, args=(process.pid,)),
+                    threading.Thread(target=trouble.make, args=(until - QUIETLY * 60 * minutes, every)),
+                    threading.Thread(target=_stop_at, args=(clients, until)),
+                ]
+                for thread in threads:
+                    thread.start()
+                asyncio.run(clients.run(CLIENTS))
+                memory.stopping = True
+                for thread in threads:
+                    thread.join()
+            lost = _lost(clients)
+        return figures(clients.tally, trouble.happened, outages, memory.samples, lost, began)
+
+
+def _stop_at(clients: Clients, until: float) -> None:
+    time.sleep(max(0.0, until - perf_counter()))
+    clients.stopping = True
+
+
+def _lost(clients: Clients) -> dict[str, list[str]]:
+    """Return what was acknowledged and is neither in the database nor in the spool, by kind."""
+    from serving.prediction_log import PredictionLog
+    from serving.spool import read_part
+
+    tally = clients.tally
+    spooled = {row["id"] for part in PredictionLog().spool.parts() for row in read_part(part)}
+    with reading() as session:
+        return {
+            "decisions": _missing(session, IdempotentAnswer.key, sorted(tally.decisions)),
+            "events": _missing(session, Event.event_id, sorted(tally.events)),
+            "predictions": [
+                one for one in _missing(session, Prediction.id, sorted(tally.predictions)) if one not in spooled
+            ],
+        }
+
+
+def _missing(session: Session, column: InstrumentedAttribute[str], ids: Sequence[str]) -> list[str]:
+    found: set[str] = set()
+    for part in batched(ids):
+        found.update(session.scalars(select(column).where(column.in_(part))))
+    return [one for one in ids if one not in found]
+
+
+def main() -> None:
+    """Read the arguments, run, print the table and write what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--home", type=Path, required=True, help="the installation, filled by `crewflow demo`")
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument(
+        "--every", type=float, help="seconds between two troubles; by default a 60th of the time, 15 at least"
+    )
+    parser.add_argument("--port", type=int, default=3190)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--plots", type=Path)
+    arguments = parser.parse_args()
+    every = arguments.every or max(15.0, arguments.minutes)
+    found = soak(arguments.home.resolve(), arguments.minutes, every, arguments.port)
+    print(table(found))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found.as_json(), indent=1))
+    if arguments.plots:
+        plot(found, arguments.plots / "soak.png")
+    sys.exit(
+        1 if found.wrong or found.faults or found.given_up or found.lost["decisions"] or found.lost["events"] else 0
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""What a soak found: one table, one plot."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.soak_load import Outage, Tally
+from benchmarks.soak_trouble import Happened
+
+MIB = 1024 * 1024
+BEFORE_KILL_SECONDS = 2.0
+"""What a killed worker had answered and not yet logged is this young."""
+SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """The numbers of one soak; seconds since its beginning, memory in MiB of one worker."""
+
+    minutes: float
+    answered: int
+    statuses: dict[int, int]
+    checked: int
+    wrong: list[str]
+    faults: list[str]
+    given_up: list[str]
+    broken_connections: int
+    acknowledged: dict[str, int]
+    lost: dict[str, list[str]]
+    lost_by_kill: int
+    happened: list[Happened]
+    p50_ms: float
+    p99_ms: float
+    answered_by_second: list[int]
+    memory: list[tuple[float, float]]
+    growth_mib_per_hour: float
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing was wrong, undocumented or lost, apart from log rows of a killed worker's last moments."""
+        unexcused = len(self.lost["predictions"]) - self.lost_by_kill
+        bad = (self.wrong, self.faults, self.given_up, self.lost["decisions"], self.lost["events"])
+        return not any(bad) and not unexcused
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all as JSON values."""
+        return asdict(self)
+
+
+def figures(
+    tally: Tally,
+    happened: Sequence[Happened],
+    outages: Sequence[Outage],
+    memory: Sequence[tuple[float, float]],
+    lost: dict[str, list[str]],
+    began: float,
+) -> Figures:
+    """Put together what clients, trouble and memory showed; ``began`` is in seconds of ``perf_counter``."""
+    import numpy as np
+
+    took = np.array([seconds for _, seconds in tally.seconds])
+    ended = np.array([at - began for at, _ in tally.seconds])
+    kills = [outage.began for outage in outages if outage.kind == "worker killed"]
+    excused = [
+        one
+        for one in lost["predictions"]
+        if any(0 <= kill - tally.predictions[one] < BEFORE_KILL_SECONDS for kill in kills)
+    ]
+    samples = [(at, held / MIB) for at, held in memory]
+    calm = [(at, held) for at, held in samples if at > samples[-1][0] / 3]
+    slope = float(np.polyfit([at for at, _ in calm], [held for _, held in calm], 1)[0])
+    return Figures(
+        minutes=float(ended.max()) / 60,
+        answered=len(took),
+        statuses=dict(sorted(tally.statuses.items())),
+        checked=tally.checked,
+        wrong=tally.wrong,
+        faults=tally.faults,
+        given_up=tally.given_up,
+        broken_connections=tally.broken_connections,
+        acknowledged={
+            "decisions": len(tally.decisions),
+            "events": len(tally.events),
+            "predictions": len(tally.predictions),
+        },
+        lost=lost,
+        lost_by_kill=len(excused),
+        happened=list(happened),
+        p50_ms=1000 * float(np.quantile(took, 0.5)),
+        p99_ms=1000 * float(np.quantile(took, 0.99)),
+        answered_by_second=np.bincount(ended.astype(int)).tolist(),
+        memory=samples,
+        growth_mib_per_hour=3600 * slope,
+    )
+
+
+def table(found: Figures) -> str:
+    """Render as Markdown."""
+    kinds = Counter(_kind(one.what) for one in found.happened)
+    statuses = ", ".join(f"{status}: {count:,}" for status, count in found.statuses.items())
+    first, last = found.memory[len(found.memory) // 3][1], found.memory[-1][1]
+    rows = [
+        ("minutes", f"{found.minutes:.1f}"),
+        ("what happened", ", ".join(f"{count} × {kind}" for kind, count in kinds.items())),
+        ("requests answered, by status", statuses),
+        ("p50, p99", f"{found.p50_ms:.0f} ms, {found.p99_ms:.0f} ms"),
+        ("connections that broke as a worker was killed", str(found.broken_connections)),
+        ("answers compared with the version's own predictor", f"{found.checked:,}"),
+        ("**wrong answers**", str(len(found.wrong))),
+        (
+            "**undocumented answers** (5xx without an outage, 4xx, broken connections)",
+            str(len(found.faults)),
+        ),
+        ("**requests given up**", str(len(found.given_up))),
+        *(
+            (f"**lost {kind}** of those acknowledged", f"{len(found.lost[kind])} of {count:,}")
+            for kind, count in found.acknowledged.items()
+        ),
+        ("of these predictions answered in the 2 s before a kill", str(found.lost_by_kill)),
+        ("memory of a worker after a third, at the end", f"{first:.0f} MiB, {last:.0f} MiB"),
+    ]
+    lines = ["| what | seen |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
+    for title, texts in (("Wrong", found.wrong), ("Undocumented", found.faults), ("Given up", found.given_up)):
+        lines += [f"{title}: {text}" for text in texts[:SHOWN]]
+    return "\n".join(lines)
+
+
+def _kind(what: str) -> str:
+    for kind in ("promoted", "rolled back", "worker killed"):
+        if kind in what:
+            return kind
+    return what
+
+
+def plot(found: Figures, path: Path) -> None:
+    """Draw requests a second and memory over time, with what happened."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, (above, below) = plt.subplots(2, 1, figsize=(9, 6), sharex=True, layout="constrained")
+    above.plot(found.answered_by_second, linewidth=0.8)
+    above.set_ylabel("answers a second")
+    below.plot([at for at, _ in found.memory], [held for _, held in found.memory])
+    below.set_ylim(bottom=0)
+    below.set_ylabel("memory of a worker, MiB")
+    below.set_xlabel("seconds")
+    colours = {"promoted": "tab:green", "rolled back": "tab:olive", "worker killed": "tab:red"}
+    for one in found.happened:
+        colour = colours.get(_kind(one.what), "tab:purple")
+        for axes in (above, below):
+            axes.axvline(one.at, color=colour, linewidth=0.8, linestyle="--")
+        above.text(one.at, above.get_ylim()[1], one.what, rotation=90, fontsize=6, va="top", color=colour)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

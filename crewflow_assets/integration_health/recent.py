@@ -1,0 +1,56 @@
+"""The 30 days before the last one that is over, of all integrations, in memory: read anew when the lake changes."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+
+from crewflow_assets.integration_health.days import ATTEMPTS, DECISIONS, Days, Floats, Key, read_days
+from crewflow_assets.integration_health.score import WINDOW_DAYS
+from crewflow_assets.lake.events import folder_of
+
+Signature = tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recent:
+    """The days, and where each integration stands in them."""
+
+    days: Days
+    places: dict[Key, int]
+
+    def window(self, key: Key) -> Floats | None:
+        """Return an integration's 30 days, shape (30, len(MEASURES)); None where it did not sync in them."""
+        place = self.places.get(key)
+        return None if place is None else self.days.values[place]
+
+
+def recent(at: datetime) -> Recent | None:
+    """Return the 30 days until the last day before ``at`` of which the lake holds sync attempts; None without any.
+
+    A day is there once the lake has taken it up, some minutes after it is over.
+    """
+    today = at.astimezone(UTC).date()
+    files = {kind: _files(kind, today) for kind in (ATTEMPTS, DECISIONS)}
+    if not files[ATTEMPTS]:
+        return None
+    last = max(files[ATTEMPTS])
+    first = last - timedelta(days=WINDOW_DAYS - 1)
+    looked_at = [file for day, file in files[ATTEMPTS].items() if day >= first] + list(files[DECISIONS].values())
+    return _read(
+        first, last, tuple((str(file), s.st_mtime_ns, s.st_size) for file in looked_at for s in [file.stat()])
+    )
+
+
+def _files(kind: str, before: date) -> dict[date, Path]:
+    found = {
+        date.fromisoformat(file.parent.name.removeprefix("day=")): file
+        for file in folder_of(kind).glob("day=*/events.parquet")
+    }
+    return {day: file for day, file in found.items() if day < before}
+
+
+@lru_cache(maxsize=2)
+def _read(first: date, last: date, _signature: Signature) -> Recent:
+    days = read_days(first, last)
+    return Recent(days, {key: place for place, key in enumerate(days.keys)})

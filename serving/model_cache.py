@@ -1,0 +1,195 @@
+"""What the registry gave last, kept on disk: a server starts and serves without it."""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, Protocol
+
+from crewflow_assets import clock
+from crewflow_assets.errors import CrewflowError, NotFoundError, NotReadyError
+from crewflow_assets.settings import get_settings
+from crewflow_assets.spec import ModelSpec, Predictor
+from serving.predictors import LoadedModel, Origin, VersionInfo
+
+logger = logging.getLogger("crewflow.serving")
+
+INDEX, FILES, ABOUT = "aliases.json", "model", "version.json"
+WRITTEN_EVERY = timedelta(minutes=1)
+MOST_UNNAMED = 4
+"""Versions kept that no alias names: those that were pinned, or were champion before."""
+
+
+class Registry(Protocol):
+    """What the cache needs of ``crewflow_assets.registry``."""
+
+    def find(self, spec: ModelSpec, version: str) -> Any:
+        """Return the version of an alias or label."""
+
+    def folder_of(self, info: Any) -> Path:
+        """Return the local folder of a version's files."""
+
+    def alias_numbers(self, spec: ModelSpec) -> dict[str, int]:
+        """Return which version each alias points at."""
+
+    def describe(self, spec: ModelSpec) -> Sequence[VersionInfo]:
+        """Return all registered versions, newest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class CachedModel:
+    """A version, loaded from the disk's copy."""
+
+    predictor: Predictor
+    label: str
+    number: int
+    aliases: tuple[str, ...]
+
+
+class ModelCache:
+    """The registry with a copy of what it gave under ``models`` of the home folder, for when it is away.
+
+    Away is: it raises anything but our own errors, its library is not installed, or it is empty while the copy
+    is not (a registry's database that was lost, or never was on this machine, is created empty).
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._origins: dict[str, Origin] = {}
+
+    def alias_numbers(self, spec: ModelSpec) -> dict[str, int]:
+        """Return which version each alias points at, or did when the registry was last reached."""
+        held = _index(spec)
+        try:
+            numbers = self._registry.alias_numbers(spec)
+            if not numbers and held is not None:
+                raise NotReadyError(f"the registry knows no version of {spec.name}")
+        except Exception as error:
+            if held is None:
+                raise
+            self._fell_back(spec, held, error)
+            return dict(held.numbers)
+        now = clock.now()
+        self._origins[spec.name] = Origin("registry", now)
+        if held is not None and (held.numbers != numbers or now - held.read_at > WRITTEN_EVERY):
+            _write_index(spec, numbers)
+        return numbers
+
+    def load(self, spec: ModelSpec, version: str) -> LoadedModel:
+        """Load a version by alias or label: from the registry, which is copied, or else from the copy.
+
+        Raises:
+            NotReadyError: the model has no version at all, neither there nor here.
+            NotFoundError: the model has other versions.
+        """
+        try:
+            info = self._registry.find(spec, version)
+            folder = self._keep(spec, info)
+        except NotFoundError:
+            raise
+        except Exception:
+            found = _cached(spec, version)
+            if found is None:
+                raise
+            return found
+        return CachedModel(spec.code().load(folder), info.label, info.number, tuple(info.aliases))
+
+    def describe(self, spec: ModelSpec) -> Sequence[VersionInfo]:
+        """Return all versions of the registry, newest first."""
+        return self._registry.describe(spec)
+
+    def origin(self, spec: ModelSpec) -> Origin | None:
+        """Return where the aliases come from at present; None before they were first read."""
+        return self._origins.get(spec.name)
+
+    def _fell_back(self, spec: ModelSpec, held: "_Index", error: Exception) -> None:
+        before = self._origins.get(spec.name)
+        self._origins[spec.name] = Origin("cache", held.read_at)
+        if before is None or before.source != "cache":
+            shown = str(error) if isinstance(error, CrewflowError) else type(error).__name__
+            logger.warning("%s: serving what the registry gave at %s, since: %s", spec.name, held.read_at, shown)
+
+    def _keep(self, spec: ModelSpec, info: Any) -> Path:
+        """Copy a version's files, unless they are there, and return their folder."""
+        target = _folder(spec) / str(info.number)
+        if not target.is_dir():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            passing = Path(mkdtemp(prefix=".copying-", dir=target.parent))
+            try:
+                shutil.copytree(self._registry.folder_of(info), passing / FILES)
+                (passing / ABOUT).write_text(json.dumps({"label": info.label, "number": info.number}))
+                passing.rename(target)
+            except OSError as error:
+                if not target.is_dir():  # otherwise another worker was faster
+                    logger.warning("%s %s cannot be kept on disk", spec.name, info.label, exc_info=error)
+                    return self._registry.folder_of(info)
+            finally:
+                shutil.rmtree(passing, ignore_errors=True)
+        numbers = self._registry.alias_numbers(spec)
+        _drop_old(spec, _write_index(spec, numbers))
+        return target / FILES
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    numbers: Mapping[str, int]
+    read_at: datetime
+
+
+def _folder(spec: ModelSpec) -> Path:
+    return get_settings().root / "models" / spec.name
+
+
+def _index(spec: ModelSpec) -> _Index | None:
+    path = _folder(spec) / INDEX
+    if not path.exists():
+        return None
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return _Index(content["numbers"], datetime.fromisoformat(content["read_at"]))
+
+
+def _write_index(spec: ModelSpec, numbers: Mapping[str, int]) -> Mapping[str, int]:
+    """Keep and return the aliases whose versions are here.
+
+    An alias whose new version is not here, or not yet, keeps the one it had.
+    """
+    path = _folder(spec) / INDEX
+    held = _index(spec)
+    former = {} if held is None else held.numbers
+    here: dict[str, int] = {}
+    for alias, number in numbers.items():
+        wanted = (number, former.get(alias))
+        found = next((one for one in wanted if one is not None and (path.parent / str(one)).is_dir()), None)
+        if found is not None:
+            here[alias] = found
+    if not here:
+        return here
+    passing = path.with_name(f"{INDEX}.{os.getpid()}")
+    passing.write_text(json.dumps({"numbers": here, "read_at": clock.now().isoformat()}))
+    passing.replace(path)
+    return here
+
+
+def _cached(spec: ModelSpec, version: str) -> CachedModel | None:
+    """Return a version of the copy by alias or label, or None where it is not there."""
+    held = _index(spec)
+    numbers = {} if held is None else held.numbers
+    for about in sorted(_folder(spec).glob(f"*/{ABOUT}"), reverse=True):
+        described = json.loads(about.read_text(encoding="utf-8"))
+        named = tuple(alias for alias, number in numbers.items() if number == described["number"])
+        if version == described["label"] or version in named:
+            predictor = spec.code().load(about.parent / FILES)
+            return CachedModel(predictor, described["label"], described["number"], named)
+    return None
+
+
+def _drop_old(spec: ModelSpec, numbers: Mapping[str, int]) -> None:
+    kept = [int(folder.name) for folder in _folder(spec).iterdir() if folder.name.isdecimal()]
+    unnamed = sorted(set(kept) - set(numbers.values()), reverse=True)
+    for number in unnamed[MOST_UNNAMED:]:
+        shutil.rmtree(_folder(spec) / str(number), ignore_errors=True)

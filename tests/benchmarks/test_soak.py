@@ -1,0 +1,78 @@
+"""The soak's own judgement: what is a wrong answer, what an outage explains, what counts as lost."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from benchmarks import soak_load
+from benchmarks.soak_cases import differs
+from benchmarks.soak_figures import figures, plot, table
+from benchmarks.soak_load import SWITCH_SECONDS, Champions, Outage, Tally
+from benchmarks.soak_trouble import Happened
+
+
+def test_answers_are_compared_apart_from_ids_and_the_last_place() -> None:
+    said = {
+        "prediction_id": "-",
+        "model_version": "-",
+        "variant": "-",
+        "confidence": 0.81,
+        "suggestions": [{"code": "1"}],
+    }
+    assert not differs(said, {**said, "prediction_id": "p-1", "model_version": "1.2", "confidence": 0.8105})
+    assert differs(said, {**said, "confidence": 0.83})
+    assert differs(said, {**said, "suggestions": [{"code": "2"}]})
+    assert differs(said, {**said, "suggestions": []})
+    assert differs(said, {**said, "more": 1})
+    assert differs(0.5, None)
+    assert not differs(None, None)
+
+
+def test_a_former_champion_may_answer_for_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    champions = Champions({"echo": "1.0"})
+    monkeypatch.setattr(soak_load, "perf_counter", lambda: 100.0)
+    champions.promoted("echo", "1.1")
+    assert champions.current("echo") == "1.1"
+    assert champions.may_answer("echo", "1.1", 101.0, [])
+    assert champions.may_answer("echo", "1.0", 100.0 + SWITCH_SECONDS, [])
+    assert not champions.may_answer("echo", "1.0", 101.0 + SWITCH_SECONDS, [])
+    assert not champions.may_answer("echo", "1.2", 101.0, [])
+    late = 150.0 + SWITCH_SECONDS
+    assert champions.may_answer("echo", "1.0", late, [Outage("database stopped", late - 5, late - 1)])
+
+
+def test_an_outage_explains_what_overlaps_it_and_a_while_after() -> None:
+    outage = Outage("database stopped", 10.0, 20.0, after=5.0)
+    assert [outage.explains(at, at + 1) for at in (5.0, 9.5, 15.0, 24.0, 26.0)] == [False, True, True, True, False]
+    assert Outage("database stopped", 10.0).explains(500.0, 501.0), "it goes on"
+
+
+def told() -> Tally:
+    return Tally(
+        requests=Counter({"POST /v1/echo/predict": 3}),
+        statuses=Counter({200: 2, 503: 1}),
+        predictions={"p-1": 11.0, "p-2": 19.5},
+        seconds=[(10.5, 0.1), (12.0, 0.2), (60.0, 0.3)],
+    )
+
+
+def test_what_a_killed_worker_took_with_it_is_told_apart(tmp_path: Path) -> None:
+    lost: dict[str, list[str]] = {"decisions": [], "events": [], "predictions": ["p-1", "p-2"]}
+    memory = [(float(at), 5e8 + at * 1024 * 1024) for at in range(60)]
+    outages = [Outage("worker killed", 20.0, 20.0)]
+    happened = [
+        Happened(20.0, "worker killed"),
+        Happened(30.0, "echo 1.1 promoted"),
+        Happened(40.0, "echo 1.0 promoted"),
+    ]
+    found = figures(told(), happened, outages, memory, lost, 10.0)
+    assert found.lost_by_kill == 1, "p-2 was answered half a second before"
+    assert not found.clean, "nobody explains p-1"
+    assert found.growth_mib_per_hour == pytest.approx(3600)
+    assert "| **lost predictions** of those acknowledged | 2 of 2 |" in table(found)
+    assert "1 × worker killed, 2 × promoted" in table(found)
+    lost["predictions"].remove("p-1")
+    assert figures(told(), happened, outages, memory, lost, 10.0).clean
+    plot(found, tmp_path / "img" / "soak.png")
+    assert (tmp_path / "img" / "soak.png").stat().st_size > 10_000

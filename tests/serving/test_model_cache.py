@@ -1,0 +1,199 @@
+"""What the registry gave last is served from disk when it is away."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from crewflow_assets import clock
+from crewflow_assets.errors import NotFoundError, NotReadyError
+from crewflow_assets.spec import ModelSpec, Predictor
+from serving.model_cache import MOST_UNNAMED, ModelCache
+from serving.predictors import Predictors, VersionInfo
+from tests.serving.conftest import ECHO, EchoCode, FakePredictor, FakeVersion
+
+
+@dataclass
+class Said(FakePredictor):
+    text: str = ""
+
+
+class ReadingCode(EchoCode):
+    def load(self, folder: Path) -> Predictor:
+        return Said(json.loads((folder / "said.json").read_text()))
+
+
+SPEC = replace(ECHO, name="reading", code=ReadingCode)
+
+
+@dataclass
+class FolderRegistry:
+    """A registry of folders: version numbers with what each says, and aliases."""
+
+    root: Path
+    aliases: dict[str, int] = field(default_factory=dict)
+    away: Exception | None = None
+
+    def add(self, number: int, said: str) -> None:
+        folder = self.root / str(number)
+        folder.mkdir(parents=True)
+        (folder / "said.json").write_text(json.dumps(said))
+
+    def find(self, spec: ModelSpec, version: str) -> FakeVersion:
+        self.check()
+        numbers = sorted(int(folder.name) for folder in self.root.iterdir()) if self.root.exists() else []
+        if not numbers:
+            raise NotReadyError(f"no {spec.name} is registered yet")
+        for number in numbers:
+            named = tuple(alias for alias, at in self.aliases.items() if at == number)
+            if version == f"1.{number}" or version in named:
+                return FakeVersion(f"1.{number}", number, named)
+        raise NotFoundError(f"{spec.name} has no version {version!r}")
+
+    def folder_of(self, info: FakeVersion) -> Path:
+        return self.root / str(info.number)
+
+    def alias_numbers(self, spec: ModelSpec) -> dict[str, int]:  # noqa: ARG002
+        self.check()
+        return dict(self.aliases)
+
+    def describe(self, spec: ModelSpec) -> Sequence[VersionInfo]:  # noqa: ARG002
+        return []
+
+    def check(self) -> None:
+        if self.away is not None:
+            raise self.away
+
+
+@pytest.fixture
+def registry(home: Path) -> FolderRegistry:
+    registry = FolderRegistry(home / "registry")
+    registry.add(1, "one")
+    registry.add(2, "two")
+    registry.aliases = {"champion": 1, "challenger": 2}
+    return registry
+
+
+def said(predictors: Predictors, version: str = "champion") -> str:
+    predictor = predictors.get(SPEC, version).predictor
+    assert isinstance(predictor, Said)
+    return predictor.text
+
+
+def started(registry: FolderRegistry) -> tuple[Predictors, ModelCache]:
+    cache = ModelCache(registry)
+    predictors = Predictors([SPEC], cache)
+    predictors.refresh()
+    return predictors, cache
+
+
+@pytest.mark.parametrize("away", [OSError("no such file"), ImportError("no module named 'mlflow'")])
+def test_a_server_starts_from_the_copy(registry: FolderRegistry, away: Exception) -> None:
+    _, cache = started(registry)
+    before = cache.origin(SPEC)
+    assert before is not None
+    assert before.source == "registry"
+    then = clock.now()
+    registry.away = away
+    predictors, cache = started(registry)
+    assert (said(predictors), said(predictors, "challenger"), said(predictors, "1.2")) == ("one", "two", "two")
+    origin = cache.origin(SPEC)
+    assert origin is not None
+    assert origin.source == "cache"
+    assert origin.read_at <= then
+    with pytest.raises(NotReadyError, match="cannot be loaded"):
+        predictors.get(SPEC, "1.9")
+
+
+def test_an_empty_registry_counts_as_away_where_there_is_a_copy(registry: FolderRegistry) -> None:
+    started(registry)
+    registry.root.rename(registry.root.with_name("lost"))
+    registry.aliases = {}
+    predictors, cache = started(registry)
+    assert said(predictors) == "one"
+    origin = cache.origin(SPEC)
+    assert origin is not None
+    assert origin.source == "cache"
+
+
+def test_without_registry_and_copy_there_is_no_model(registry: FolderRegistry) -> None:
+    registry.away = OSError("no such file")
+    predictors, cache = started(registry)
+    assert cache.origin(SPEC) is None
+    with pytest.raises(NotReadyError, match="registry cannot be read"):
+        predictors.get(SPEC, "champion")
+
+
+def test_the_copy_follows_the_registry_and_a_registry_that_returns_is_followed(registry: FolderRegistry) -> None:
+    predictors, _ = started(registry)
+    registry.aliases = {"champion": 2}
+    assert predictors.refresh()
+    registry.away = OSError("away")
+    predictors, cache = started(registry)
+    assert said(predictors) == "two"
+    registry.add(3, "three")
+    registry.aliases = {"champion": 3}
+    registry.away = None
+    assert predictors.refresh()
+    assert said(predictors) == "three"
+    origin = cache.origin(SPEC)
+    assert origin is not None
+    assert origin.source == "registry"
+
+
+def test_what_could_not_be_copied_is_served_all_the_same(
+    registry: FolderRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("serving.model_cache.shutil.copytree", full)
+    predictors, _ = started(registry)
+    assert said(predictors) == "one"
+    registry.away = OSError("away")
+    predictors, _ = started(registry)
+    with pytest.raises(NotReadyError):
+        predictors.get(SPEC, "champion")
+
+
+def test_a_champion_that_cannot_be_fetched_leaves_the_former_one_in_force(
+    registry: FolderRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictors, _ = started(registry)
+    registry.add(3, "three")
+    registry.aliases = {"champion": 3, "challenger": 2}
+    fetch = registry.folder_of
+
+    def unreachable(info: FakeVersion) -> Path:
+        if info.number == 3:
+            raise OSError("the artifact store is away")
+        return fetch(info)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(registry, "folder_of", unreachable)
+        assert not predictors.refresh()
+        assert not predictors.refresh()
+        assert said(predictors) == "one"
+        restarted, _ = started(registry)
+        assert said(restarted) == "one"
+        for number in range(4, 5 + MOST_UNNAMED):
+            registry.add(number, str(number))
+            predictors.get(SPEC, f"1.{number}")
+        registry.away = OSError("away")
+        restarted, _ = started(registry)
+        assert (said(restarted), said(restarted, "challenger")) == ("one", "two")
+    registry.away = None
+    assert predictors.refresh()
+    assert said(predictors) == "three"
+
+
+def test_old_versions_are_dropped(registry: FolderRegistry, home: Path) -> None:
+    predictors, _ = started(registry)
+    for number in range(3, 12):
+        registry.add(number, str(number))
+        registry.aliases = {"champion": number}
+        predictors.refresh()
+    kept = {folder.name for folder in (home / "models" / "reading").iterdir() if folder.is_dir()}
+    assert kept == {"11", *(str(number) for number in range(11 - MOST_UNNAMED, 11))}

@@ -1,0 +1,74 @@
+"""A packed service carries what answering needs, and nothing of training, tracking or orchestration."""
+
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from crewflow_assets.models import MODEL_SPECS
+from crewflow_assets.settings import get_settings
+from crewflow_assets.spec import ModelSpec
+from serving import packing
+from serving.packing import Hidden, closure, packages, unpack
+
+NEVER = {"alembic", "dagster", "great-expectations", "matplotlib", "mlflow", "mlflow-skinny", "torch", "transformers"}
+CODE = """
+import sys
+from crewflow_assets.models import MODEL_SPECS
+from serving.packing import Hidden, closure, packages
+
+sys.meta_path.insert(0, Hidden(closure(packages(MODEL_SPECS))))
+import serving.gateway
+
+for spec in MODEL_SPECS:
+    spec.code()
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+
+
+@pytest.mark.parametrize("spec", MODEL_SPECS, ids=lambda spec: spec.name)
+def test_a_model_declares_its_packages_and_brings_no_others(spec: ModelSpec) -> None:
+    wanted = packages([spec])
+    assert all("==" in one for one in wanted)
+    brought = closure(wanted)
+    assert brought >= {"bentoml", "fastapi", "sqlalchemy", *spec.packages}
+    assert brought & NEVER == set()
+    if "onnxruntime" not in spec.packages:
+        assert "onnxruntime" not in brought
+
+
+def test_services_and_models_import_with_the_declared_packages_alone(home: Path) -> None:
+    """What answering imports later is proved by `crewflow build`, which has fitted models."""
+    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert set(done.stdout.split()) & NEVER == set()
+
+
+def test_hidden_packages_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "meta_path", [Hidden(closure(["numpy"])), *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "honcho", raising=False)
+    with pytest.raises(ModuleNotFoundError, match="honcho belongs to no package that was declared"):
+        import_module("honcho")
+    import_module("numpy.linalg")
+
+
+def test_unpacking_fills_an_empty_home_and_leaves_the_rest(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = home / "bento" / "packed"
+    for name in ("one", "two"):
+        (packed / "models" / name).mkdir(parents=True)
+        (packed / "models" / name / "aliases.json").write_text("packed")
+    (packed / "encoder" / "abc").mkdir(parents=True)
+    newer = get_settings().root / "models" / "two"
+    newer.mkdir(parents=True)
+    (newer / "aliases.json").write_text("newer")
+    monkeypatch.setattr(packing, "PACKED", packed)
+    monkeypatch.setenv("CREWFLOW_ENCODER", "")
+    monkeypatch.delenv("CREWFLOW_ENCODER")  # so that what is set meanwhile is undone
+    for _ in range(2):
+        unpack()
+    assert (home / "models" / "one" / "aliases.json").read_text() == "packed"
+    assert (newer / "aliases.json").read_text() == "newer"
+    assert (home / "encoder" / "abc").is_dir()
+    assert get_settings().encoder == str(home / "encoder" / "abc")

@@ -1,0 +1,125 @@
+"""What is kept in memory describes a sync as the query over the store does, and changes with it."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sqlalchemy import Engine, event
+
+from crewflow_assets import clock
+from crewflow_assets.ingest.event_kinds import EventIn
+from crewflow_assets.sync_health import online
+from crewflow_assets.sync_health.answering import due_table
+from crewflow_assets.sync_health.features import columns_of
+from crewflow_assets.sync_health.integrations import Key
+from crewflow_assets.sync_health.online import Floats, online_of
+from crewflow_assets.sync_health.recent import recent
+from tests.sync_health.syncs import BEGIN, history
+from tests.sync_health.watching import COMPANY, I_3, NOON, add_companies, attempt, post
+
+HOUR = timedelta(hours=1)
+UNKNOWN = ("c-1", "never")
+
+
+def by_query(keys: list[Key], at: datetime) -> dict[str, Floats]:
+    stored = recent()
+    stored.refresh(at)
+    cursor = stored.cursor(at)
+    described = stored.described(cursor, due_table(cursor, keys, at), at)
+    places = list(zip(described["company_id"].to_pylist(), described["integration_id"].to_pylist(), strict=True))
+    found = columns_of(described.take(pa.array([places.index(key) for key in keys])))
+    cursor.close()
+    return found
+
+
+def in_memory(keys: list[Key], at: datetime) -> dict[str, Floats]:
+    stored = recent()
+    stored.refresh(at)
+    return online_of(stored).described(keys, at)
+
+
+def assert_same(keys: list[Key], at: datetime) -> None:
+    truth, found = by_query(keys, at), in_memory(keys, at)
+    assert truth.keys() == found.keys()
+    for name, values in truth.items():
+        np.testing.assert_array_equal(found[name], values, err_msg=f"{name} at {at}")
+
+
+def as_event(row: dict[str, Any]) -> EventIn:
+    said = {name: row[name] for name in row.keys() - {"event_id", "company_id", "occurred_at", "lead_minutes"}}
+    return EventIn(
+        event_id=row["event_id"],
+        kind="sync_attempt",
+        company_id=row["company_id"],
+        occurred_at=row["occurred_at"],
+        payload={name: value for name, value in said.items() if value is not None},
+    )
+
+
+def status(at: datetime, said: str, system: str = "quickbooks") -> EventIn:
+    return EventIn(
+        event_id=f"{system}@{at}",
+        kind="api_status",
+        company_id="c-0",
+        occurred_at=at,
+        payload={"system": system, "status": said},
+    )
+
+
+def test_numbers_are_those_of_the_query_at_any_moment(sqlite_store: Engine) -> None:
+    rows = history(5, integrations=8, days=3)
+    add_companies(*sorted({row["company_id"] for row in rows}))
+    posted = [as_event(row) for row in rows]
+    posted += [
+        status(BEGIN + h * HOUR, said) for h, said in ((30, "partial_outage"), (31, "operational"), (60, "degraded"))
+    ]
+    post(*posted, status(BEGIN + 40 * HOUR, "maintenance", "xero"))
+    keys = [*sorted({(row["company_id"], row["integration_id"]) for row in rows}), UNKNOWN]
+    for hours in (0.2, 5, 30.99, 31.01, 47.6, 71.9, 90):
+        assert_same(keys, BEGIN + timedelta(hours=hours, microseconds=17))
+
+
+def test_what_is_posted_changes_what_is_kept(sqlite_store: Engine) -> None:
+    add_companies(COMPANY, "c-2")
+    post(*(attempt(NOON - hours * HOUR, interval_minutes=60) for hours in range(30, 0, -1)))
+    other = ("c-2", "i-9")
+    assert_same([I_3, other], NOON)
+    before = in_memory([I_3], NOON)
+    post(attempt(NOON - HOUR / 2, ok=False, status_code=503), attempt(NOON - HOUR / 4, ok=False, key=other))
+    after = in_memory([I_3], NOON)
+    assert [*before["last_succeeded"], *after["last_succeeded"]] == [1, 0]
+    assert after["fleet_failed_60m"] == [2]
+    assert_same([I_3, other], NOON)
+
+
+def test_an_integration_that_was_displaced_is_read_again(
+    sqlite_store: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(online, "KEPT_INTEGRATIONS", 1)
+    add_companies(COMPANY, "c-2")
+    post(attempt(NOON - HOUR), attempt(NOON - HOUR / 2, ok=False, key=("c-2", "i-9")))
+    for _ in range(2):
+        assert_same([I_3], NOON)
+        assert_same([("c-2", "i-9"), I_3], NOON)
+
+
+def test_events_are_read_once(sqlite_store: Engine) -> None:
+    add_companies(COMPANY)
+    post(*(attempt(NOON - minutes * HOUR / 60) for minutes in range(300, 0, -1)))
+    with clock.fixed(NOON):
+        recent().refresh(NOON)
+        payloads: list[str] = []
+        event.listen(
+            sqlite_store,
+            "before_cursor_execute",
+            lambda *given: payloads.append(given[2]) if "payload" in given[2] else None,
+        )
+        recent().refresh(NOON)
+        assert payloads == []
+        post(attempt(NOON + HOUR))
+        payloads.clear()
+        recent().refresh(NOON)
+        assert len(payloads) == 1
+    assert_same([I_3], NOON + 2 * HOUR)

@@ -1,14 +1,16 @@
 """How many conflicts a second are recorded, resolved and undone, and how long 100,000 undos in bulk take.
 
-Run: ``python -m benchmarks.conflicts_throughput [--database-url URL] [--bulk 100000] [--json FILE]``. Singly, each is
+Run: ``python -m benchmarks.conflicts_throughput [--postgres] [--bulk 100000] [--json FILE]``. Singly, each is
 a transaction of its own with its audit row and command, through the functions that the HTTP routes call, from one
 thread. For the bulk, resolved conflicts of several companies are written into the tables directly; taking them back
-goes the real way. The database is an empty one: SQLite in a temporary folder unless a URL is named.
+goes the real way. The database is an empty one: SQLite in a temporary folder, a PostgreSQL server of its own, or that
+of a URL.
 """
 
 import json
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +21,8 @@ import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import track
+
+from benchmarks.postgres import PostgresServer
 
 console = Console(stderr=True)
 app = typer.Typer(add_completion=False)
@@ -205,12 +209,17 @@ def _write_resolved(first: int, last: int) -> None:
 @app.command()
 def main(
     database_url: Annotated[str, typer.Option(help="An empty database; by default SQLite, temporary.")] = "",
+    postgres: Annotated[bool, typer.Option("--postgres", help="Start a PostgreSQL server for it.")] = False,
     number: Annotated[int, typer.Option(min=10, help="Conflicts recorded, resolved and undone singly.")] = 1_000,
     bulk: Annotated[int, typer.Option(min=10, help="Automatic decisions undone at once.")] = 100_000,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the records here.")] = None,
 ) -> None:
     """Measure how many conflicts a second are recorded, resolved and undone."""
-    with TemporaryDirectory(prefix="crewflow-conflicts-") as home:
+    with TemporaryDirectory(prefix="crewflow-conflicts-") as home, ExitStack() as stack:
+        if postgres:
+            server = stack.enter_context(PostgresServer(durable=True))
+            server.execute("CREATE DATABASE conflicts")
+            database_url = server.url("conflicts")
         os.environ |= {
             "CREWFLOW_HOME": home,
             "CREWFLOW_DATABASE_URL": database_url,

@@ -233,9 +233,12 @@ def promote(version: VersionInfo, alias: str) -> None:
     client().set_registered_model_alias(version.model, alias, str(version.number))
 
 
-def take_away(spec: ModelSpec, alias: str) -> None:
-    """Let an alias point at nothing; harmless where it does."""
+def take_away(spec: ModelSpec, alias: str) -> bool:
+    """Let an alias point at nothing; harmless where it does. False where the model is not registered."""
+    if _aliases(spec) is None:
+        return False
     client().delete_registered_model_alias(spec.name, alias)
+    return True
 
 
 def describe(spec: ModelSpec) -> list[VersionInfo]:

@@ -3,6 +3,7 @@
 Whatever notices a cause records it as a claim before it asks for a run, so that a tick that dies loses nothing.
 """
 
+import logging
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -19,6 +20,7 @@ from crewflow_assets.store.tables import Event
 from crewflow_assets.store.training_tables import TrainingClaim
 from crewflow_assets.training import claims
 from crewflow_assets.training.claims import Cause, ClaimState, RunState
+from crewflow_assets.training.moves import switch
 from crewflow_assets.training.triggers import judge, last_training, window_begin
 
 ATTEMPT_TAG = "crewflow/attempt"
@@ -28,6 +30,7 @@ RUN_STATES = {
     dg.DagsterRunStatus.FAILURE: RunState.FAILED,
     dg.DagsterRunStatus.CANCELED: RunState.CANCELED,
 }
+logger = logging.getLogger("crewflow.training")
 assets_and_checks = {spec.name: model_assets(spec) for spec in MODEL_SPECS}
 
 
@@ -62,16 +65,23 @@ def run_request(claim_of: Cause, *, why: str, attempt: int) -> dg.RunRequest:
     return dg.RunRequest(run_key=f"{claim_of}/{attempt}", job_name=job_name(claim_of.model), tags=tags)
 
 
-def request_once(cause: Cause, why: str) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """Record a cause and ask for its run; a cause that was recorded before is left to `unfinished_sensor`."""
+def request_once(spec: ModelSpec, cause: Cause, why: str) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """Record a cause and ask for its run; one known before, or that has to wait, is left to `unfinished_sensor`."""
     with transaction() as session:
+        switch(session, spec)  # a model's causes are recorded one after the other
         new = claims.request(session, cause, why=why)
         known = session.get_one(TrainingClaim, (cause.model, cause.reason, cause.watermark))
-        standing = claims.standing(known)
-    if new:
+        first = claims.under_way(session, cause.model)
+        standing = claims.standing(known) if first in (None, known) else waits_for(first)
+    if new and first is known:
         yield run_request(cause, why=why, attempt=1)
     else:
         yield dg.SkipReason(f"{why}; {standing}")
+
+
+def waits_for(claim: TrainingClaim) -> str:
+    """Say which training others of its model wait for."""
+    return f"a training is under way ({claims.cause_of(claim)}: {claims.standing(claim)})"
 
 
 def training_schedule(spec: ModelSpec) -> dg.ScheduleDefinition:
@@ -95,7 +105,7 @@ def training_schedule(spec: ModelSpec) -> dg.ScheduleDefinition:
                     f"there are no events to learn from ({shown}); import data or run `crewflow demo`"
                 )
                 return
-        yield from request_once(Cause(spec.name, "schedule", at), f"scheduled for {at}")
+        yield from request_once(spec, Cause(spec.name, "schedule", at), f"scheduled for {at}")
 
     return schedule
 
@@ -114,6 +124,9 @@ def trigger_sensor(spec: ModelSpec, trigger: EventTrigger, *, seconds: int = 30)
     def sensor(_context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         now = clock.now()
         with reading() as session:
+            if (first := claims.under_way(session, spec.name)) is not None:  # its data may hold the same events
+                yield dg.SkipReason(waits_for(first))
+                return
             last = last_training(session, spec)
             if last is None:
                 yield dg.SkipReason(f"{spec.name} was never trained; its schedule or `crewflow demo` trains it first")
@@ -121,7 +134,8 @@ def trigger_sensor(spec: ModelSpec, trigger: EventTrigger, *, seconds: int = 30)
             counts = trigger.counts(session, last.data_until, window_begin(trigger, now))
         verdict = judge(trigger, now, counts, last)
         if verdict.fire:
-            yield from request_once(Cause(spec.name, trigger.reason, last.data_until.isoformat()), verdict.said)
+            cause = Cause(spec.name, trigger.reason, last.data_until.isoformat())
+            yield from request_once(spec, cause, verdict.said)
         else:
             yield dg.SkipReason(verdict.said)
 
@@ -147,18 +161,30 @@ def unfinished_sensor(
         description="Asks again for trainings that failed, died or never began; completes interrupted promotions.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        completed = [spec.name for spec in of_models if promotion.reconcile(spec)]
-        said = [f"an interrupted promotion of {name} was completed" for name in completed]
-        asked = False
+        said, asked = [], False
         for cause, step, attempt in settle_claims(context.instance, lease=lease, pauses=pauses):
             said.append(f"{cause}: {step.said}")
             if step.action == "run":
                 asked = True
                 yield run_request(cause, why=step.said, attempt=attempt)
+        said += complete_promotions(of_models)
         if not asked:
             yield dg.SkipReason("; ".join(said) or "every training that was asked for is done")
 
     return sensor
+
+
+def complete_promotions(specs: Iterable[ModelSpec]) -> list[str]:
+    """Complete the interrupted promotions of each model; say of which, and of which not, and why."""
+    said = []
+    for spec in specs:
+        try:
+            if promotion.reconcile(spec):
+                said.append(f"an interrupted promotion of {spec.name} was completed")
+        except Exception as error:  # whatever the registry raises must not hold the other models up
+            logger.exception("an interrupted promotion of %s could not be completed", spec.name)
+            said.append(f"an interrupted promotion of {spec.name} could not be completed: {error!r}")
+    return said
 
 
 def settle_claims(
@@ -177,6 +203,12 @@ def settle_claims(
                     dead.append(run.run_id)
                 claims.give_back(session, claim, step.said, pauses=pauses)
                 step = claims.Step("wait", f"{step.said}; {claims.standing(claim)}")
+            elif step.action == "run":
+                first = claims.under_way(session, claim.model)
+                if first is not None and first is not claim:
+                    step = claims.Step("wait", waits_for(first))
+                elif claims.end_with_another(session, claim):
+                    step = claims.Step("wait", claims.standing(claim))
             found.append((claims.cause_of(claim), step, claim.attempts + 1))
     for run_id in dead:  # it would keep its place among the concurrent runs
         if (run := instance.get_run_by_id(run_id)) and not run.is_finished:

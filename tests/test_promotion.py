@@ -331,6 +331,26 @@ def test_a_recorded_move_of_a_version_that_was_deleted_is_void(
     assert aliases() == {"champion": 1}
 
 
+def test_a_recorded_removal_of_an_alias_of_a_model_that_was_deleted_is_void(sqlite_store: Engine, home: Path) -> None:
+    start_registry()
+    with moves.movers(SPEC) as session:
+        session.add(
+            Promotion(
+                model=SPEC.name,
+                alias=registry.CHALLENGER,
+                method="training",
+                state="moving",
+                from_number=1,
+                from_label="1.0",
+                why="1.0 is champion",
+                decided_by="training",
+                decided_at=UNTIL,
+            )
+        )
+    assert promotion.reconcile(SPEC)
+    assert [row.state for row in rows()] == ["void"]
+
+
 def test_nothing_but_promotion_moves_an_alias() -> None:
     callers = {
         str(file.relative_to(ROOT))

@@ -254,6 +254,23 @@ def open_claims(session: Session) -> list[TrainingClaim]:
     return list(session.scalars(query.with_for_update(skip_locked=True)))
 
 
+def under_way(session: Session, model: str) -> TrainingClaim | None:
+    """Return the model's open claim that is oldest; the model's other ones wait until it is done or given up."""
+    of_model = (TrainingClaim.model == model, TrainingClaim.state.in_(OPEN))
+    order = (TrainingClaim.requested_at, TrainingClaim.reason, TrainingClaim.watermark)
+    return session.scalar(select(TrainingClaim).where(*of_model).order_by(*order).limit(1))
+
+
+def end_with_another(session: Session, claim: TrainingClaim) -> bool:
+    """End a claim of which nothing has begun with a training that ended well while it waited, if there is one."""
+    done = last_done(session, claim.model)
+    if claim.attempts or done is None or done.ended_at is None or done.ended_at < claim.requested_at:
+        return False
+    claim.state = ClaimState.DONE.value
+    claim.version, claim.data_until, claim.ended_at = done.version, done.data_until, clock.now()
+    return True
+
+
 def last_done(session: Session, model: str) -> TrainingClaim | None:
     """Return the model's training that knew the newest data."""
     done = (TrainingClaim.model == model, TrainingClaim.state == ClaimState.DONE.value)

@@ -98,17 +98,18 @@ def carry_out(spec: ModelSpec) -> None:
 def settle(session: Session, spec: ModelSpec) -> None:
     """Move the aliases as the rows say that are not carried out yet, in their order; doing it twice is harmless.
 
-    A row whose version was deleted from the registry meanwhile is ``void``.
+    A row whose version, or whose whole model, was deleted from the registry meanwhile is ``void``.
     """
     versions = {info.number: info for info in registry.describe(spec)} if (rows := unmoved(session, spec)) else {}
     for row in rows:
         version = versions.get(row.to_number or 0)
+        moved = version is not None
         if version is not None:
             registry.promote(version, row.alias)
             registry.tag(version, registry.DECISION, row.why)
         elif row.to_number is None:
-            registry.take_away(spec, row.alias)
-        row.state = "done" if version is not None or row.to_number is None else "void"
+            moved = registry.take_away(spec, row.alias)
+        row.state = "done" if moved else "void"
     session.flush()
 
 

@@ -12,7 +12,9 @@ from sqlalchemy import Engine
 from crewflow_assets import clock, promotion, registry
 from crewflow_assets.batch import MODEL_NAME
 from crewflow_assets.cost_code_mapping.model_spec import COST_CODE_MAPPING
+from crewflow_assets.models import MODEL_SPECS
 from crewflow_assets.registry import TrainingRecord, VersionInfo
+from crewflow_assets.spec import ModelSpec
 from crewflow_assets.store.database import engine_for
 from crewflow_assets.training import claims
 from crewflow_assets.training.claims import Cause
@@ -80,12 +82,13 @@ def test_twenty_corrections_are_not_enough_and_one_more_asks_once(filled: Path, 
     correct_some(COMPANY, 1, SINCE + timedelta(hours=2))
     first = asked(tick())
     said = f"21 corrections of {COMPANY} since version 1.0; more than 20 retrain"
+    cause = f"cost_code_mapping/corrections/{SINCE.isoformat()}"
     assert first.run_key == f"cost_code_mapping/corrections/{SINCE.isoformat()}/1"
     assert first.job_name == "cost_code_mapping_training"
     assert first.tags["crewflow/reason"] == "corrections"
     assert first.tags["crewflow/watermark"] == SINCE.isoformat()
     assert first.tags["crewflow/why"] == said
-    assert skipped(tick(NOW + timedelta(hours=1))) == f"{said}; its training was requested"
+    assert skipped(tick(NOW + timedelta(hours=1))) == f"a training is under way ({cause}: its training was requested)"
 
 
 def test_two_sensors_at_once_ask_once(filled: Path, tmp_path: Path) -> None:
@@ -109,7 +112,6 @@ def test_two_sensors_at_once_ask_once(filled: Path, tmp_path: Path) -> None:
 def test_a_newer_version_begins_to_count_anew(filled: Path, tmp_path: Path) -> None:
     register(tmp_path)
     correct_some(COMPANY, 25, SINCE + timedelta(hours=1))
-    asked(tick())
     register(tmp_path, "f2", until=SINCE + timedelta(hours=3))
     assert skipped(tick()) == "no corrections since 2026-02-01 15:30 (version 1.1)"
 
@@ -233,9 +235,32 @@ def test_an_interrupted_promotion_is_completed(
     assert registry.alias_numbers(SPEC) == {"champion": 1}
 
 
+def test_what_cannot_be_promoted_holds_no_training_up(
+    filled: Path, tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(tmp_path)
+    correct_some(COMPANY, 25, SINCE + timedelta(hours=1))
+    lost = asked(tick())
+    looked_at = []
+
+    def away(spec: ModelSpec) -> bool:
+        looked_at.append(spec.name)
+        raise OSError("the registry is away")
+
+    monkeypatch.setattr(promotion, "reconcile", away)
+    assert asked(unfinished(NOW + claims.GRACE, instance)).run_key == lost.run_key
+    launched(instance, lost)
+    said = skipped(unfinished(NOW + claims.GRACE, instance))
+    assert "attempt 1 waits for its turn in Dagster" in said
+    for spec in MODEL_SPECS:
+        shown = f"an interrupted promotion of {spec.name} could not be completed: OSError('the registry is away')"
+        assert shown in said
+    assert looked_at == [spec.name for spec in MODEL_SPECS] * 2
+
+
 def scheduled(at: datetime) -> dg.SkipReason | dg.RunRequest:
     [schedule] = [one for one in training_schedules if one.name == "cost_code_mapping_schedule"]
-    with dg.DagsterInstance.ephemeral() as fresh:
+    with dg.DagsterInstance.ephemeral() as fresh, clock.fixed(at):
         ticked = schedule(dg.build_schedule_context(instance=fresh, scheduled_execution_time=at))
         assert isinstance(ticked, Iterator)
         [found] = ticked
@@ -247,7 +272,55 @@ def test_a_schedule_asks_once_for_each_of_its_moments(filled: Path) -> None:
     first = asked(scheduled(SINCE))
     assert first.run_key == f"cost_code_mapping/schedule/{SINCE.isoformat()}/1"
     assert skipped(scheduled(SINCE)).endswith("its training was requested")
+    train(first, until=SINCE)
+    assert skipped(scheduled(SINCE)).endswith("version 1.1 was trained for it")
     asked(scheduled(SINCE + timedelta(days=7)))
+
+
+def train(request: dg.RunRequest, *, until: datetime) -> None:
+    """Train for a request, on all data before a moment, and end a minute later."""
+    with clock.fixed(until + timedelta(minutes=1)):
+        claims.take(cause_of(request), "run-1", why="")
+        claims.finish(cause_of(request), "run-1", version="1.1", data_until=until)
+
+
+def test_a_trigger_waits_for_the_scheduled_training_and_then_counts_anew(filled: Path, tmp_path: Path) -> None:
+    register(tmp_path)
+    correct_some(COMPANY, 25, SINCE + timedelta(hours=1))
+    regular = asked(scheduled(NOW))
+    under_way = f"a training is under way ({cause_of(regular)}: its training was requested)"
+    assert skipped(tick(NOW + timedelta(seconds=30))) == under_way
+    train(regular, until=NOW + timedelta(seconds=1))
+    assert skipped(tick(NOW + timedelta(minutes=2))) == "no corrections since 2026-02-02 12:30 (version 1.1)"
+
+
+def test_a_schedule_waits_for_a_triggered_training_and_is_done_with_it(
+    filled: Path, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    register(tmp_path)
+    correct_some(COMPANY, 25, SINCE + timedelta(hours=1))
+    burst, later = asked(tick()), NOW + timedelta(minutes=2)
+    launched(instance, burst)
+    regular = Cause(SPEC.name, "schedule", (NOW + timedelta(seconds=30)).isoformat())
+    assert f"a training is under way ({cause_of(burst)}: " in skipped(scheduled(NOW + timedelta(seconds=30)))
+    assert f"{regular}: a training is under way ({cause_of(burst)}: " in skipped(unfinished(later, instance))
+    train(burst, until=NOW + timedelta(seconds=1))
+    assert skipped(unfinished(later, instance)) == f"{regular}: version 1.1 was trained for it"
+    assert skipped(unfinished(later, instance)) == "every training that was asked for is done"
+
+
+def test_a_schedule_that_waited_for_a_training_that_was_given_up_is_trained_for(
+    filled: Path, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    register(tmp_path)
+    by_hand = Cause(SPEC.name, claims.BY_HAND, "run-9")
+    with clock.fixed(NOW):
+        claims.take(by_hand, "run-9", why="started by hand")
+    skipped(scheduled(NOW + timedelta(seconds=30)))
+    dead = NOW + claims.LEASE
+    found = unfinished(dead, instance)
+    regular = asked(found if isinstance(found, dg.RunRequest) else unfinished(dead, instance))
+    assert regular.run_key == f"cost_code_mapping/schedule/{(NOW + timedelta(seconds=30)).isoformat()}/1"
 
 
 def test_a_schedule_without_anything_to_learn_from_says_so(sqlite_store: Engine) -> None:

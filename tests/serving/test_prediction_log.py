@@ -106,7 +106,7 @@ def test_what_two_workers_replay_is_there_once(log: PredictionLog) -> None:
 
 
 def test_a_batch_that_another_worker_writes_meanwhile_is_not_lost(
-    sqlite_store: Engine, monkeypatch: pytest.MonkeyPatch
+    store: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow, fast = PredictionLog(), PredictionLog()
     slow.spool.put([served("p-1").row(), served("p-2").row()])

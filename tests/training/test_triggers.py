@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
+from crewflow_assets import clock
 from crewflow_assets.conflict_resolution.model_spec import CONFLICT_RESOLUTION
 from crewflow_assets.cost_code_mapping.model_spec import COST_CODE_MAPPING
 from crewflow_assets.models import MODEL_SPECS
@@ -102,15 +103,15 @@ def add_integrations(system: str, number: int, *, known_at: datetime, hours: flo
 
 
 def counted() -> dict[str, Counted]:
-    with reading() as session:
+    with clock.fixed(NOW), reading() as session:
         return new_integrations(session, SINCE, SINCE - timedelta(days=10))
 
 
-def test_new_integrations_count_once_they_have_synced_for_hours(sqlite_store: Engine) -> None:
+def test_new_integrations_count_once_they_are_known_for_hours(sqlite_store: Engine) -> None:
     add_integrations("quickbooks", 200, known_at=SINCE - timedelta(days=3), hours=60)
     assert counted() == {}
-    add_integrations("quickbooks", 7, known_at=SINCE + timedelta(hours=1), hours=6)
-    add_integrations("quickbooks", 9, known_at=SINCE + timedelta(hours=1), hours=5)
+    add_integrations("quickbooks", 7, known_at=NOW - timedelta(hours=6), hours=6)
+    add_integrations("quickbooks", 9, known_at=NOW - timedelta(hours=5), hours=5)
     add_integrations("xero", 1, known_at=SINCE + timedelta(hours=1), hours=None)
     assert counted() == {"quickbooks": Counted(7, 10.0)}
     [trigger] = SYNC_HEALTH.triggers
@@ -124,3 +125,18 @@ def test_the_first_integration_of_a_system_is_enough(sqlite_store: Engine) -> No
     verdict = judge(trigger, NOW, counted(), LAST)
     assert verdict.fire
     assert verdict.said == "1 new integrations with data of xero since version 1.3; more than 0 retrain"
+
+
+def test_integrations_that_a_training_knew_for_too_short_a_time_count_after_it_and_only_once(
+    sqlite_store: Engine,
+) -> None:
+    add_integrations("quickbooks", 5, known_at=SINCE - timedelta(hours=6), hours=30)
+    add_integrations("xero", 1, known_at=SINCE - timedelta(hours=5), hours=29)
+    assert counted() == {"xero": Counted(1, 0)}
+    with clock.fixed(NOW), reading() as session:  # after the training that they asked for
+        assert new_integrations(session, NOW, SINCE - timedelta(days=10)) == {}
+
+
+def test_integrations_whose_syncs_were_imported_count_like_others(sqlite_store: Engine) -> None:
+    add_integrations("xero", 1, known_at=SINCE + timedelta(hours=1), hours=-2)
+    assert counted() == {"xero": Counted(1, 0)}

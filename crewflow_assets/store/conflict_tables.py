@@ -25,7 +25,8 @@ class Conflict(Base):
     __table_args__ = (
         UniqueConstraint("company_id", "conflict_id"),
         Index("ix_conflicts_queue", "company_id", "state", "opened_on", "size"),
-        Index("ix_conflicts_record", "company_id", "record_type", "record_id"),
+        # whole, with the moment: SQLite took the index by company and moment for a record's later conflicts
+        Index("ix_conflicts_record", "company_id", "record_type", "record_id", "conflict_type", "opened_at"),
         Index("ix_conflicts_company_id_opened_at", "company_id", "opened_at"),
     )
 

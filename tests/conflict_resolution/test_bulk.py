@@ -10,6 +10,7 @@ from crewflow_assets import clock
 from crewflow_assets.conflict_resolution import bulk
 from crewflow_assets.conflict_resolution.bulk import Selection, undo_many
 from crewflow_assets.errors import InvalidInputError
+from crewflow_assets.store.conflict_tables import Conflict
 from tests.conflict_resolution.deciding import (
     COMPANY,
     add_companies,
@@ -100,3 +101,12 @@ def test_an_end_before_the_beginning_is_refused(deciding: Engine) -> None:
     now = clock.now()
     with pytest.raises(InvalidInputError, match="lies after decided_before"):
         take_back(decided_after=now, decided_before=now - timedelta(hours=1))
+
+
+def test_later_conflicts_of_a_record_are_found_by_its_index(sqlite_store: Engine) -> None:
+    """By company and moment alone, every undo would look at all later conflicts of the company."""
+    query = bulk._matching(Selection(model_version="1.3"), Conflict.id).where(*(~one for one in bulk._stays()))
+    sql = query.compile(sqlite_store, compile_kwargs={"literal_binds": True})
+    with sqlite_store.connect() as connection:
+        plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}")]
+    assert any("ix_conflicts_record" in step and "opened_at>" in step for step in plan), plan

@@ -7,7 +7,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmarks.mapping_world import TEST_SEED, records_of
-from crewflow_assets.cost_code_mapping.features import Chart, History, prepare
+from crewflow_assets.cost_code_mapping.chart import Chart, prepare
+from crewflow_assets.cost_code_mapping.history import History
 from crewflow_assets.cost_code_mapping.model import MappingPredictor
 from crewflow_assets.cost_code_mapping.table import source_of, target_of
 from crewflow_assets.evaluation.calibration import expected_calibration_error

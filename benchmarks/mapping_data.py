@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crewflow_assets.cost_code_mapping.features import Chart, Query, Source, Target, prepare
+from crewflow_assets.cost_code_mapping.chart import Chart, Query, Source, Target, prepare
 from crewflow_assets.cost_code_mapping.text import normalised
 
 SECTIONS = 8  # the shortest beginning of the codes that cuts a firm into so many sections is their section

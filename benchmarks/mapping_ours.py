@@ -23,7 +23,8 @@ from benchmarks.mapping_ranker import (
     fit_practised,
 )
 from crewflow_assets.cost_code_mapping.adaptation import Adaptation, Pairs, fit_adaptation
-from crewflow_assets.cost_code_mapping.features import COLUMN, FEATURES, History, candidate_features
+from crewflow_assets.cost_code_mapping.features import COLUMN, FEATURES, candidate_features
+from crewflow_assets.cost_code_mapping.history import History
 from crewflow_assets.cost_code_mapping.model import MappingPredictor
 from crewflow_assets.cost_code_mapping.pool import Pool, pool_features
 from crewflow_assets.cost_code_mapping.text import normalised, spoken, stacked

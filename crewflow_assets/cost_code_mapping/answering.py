@@ -7,19 +7,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from crewflow_assets.cost_code_mapping.chart import Chart, Floats, Query, Source, Target, prepare
 from crewflow_assets.cost_code_mapping.context import SENT_CHARTS, CompanyContext, company_context
 from crewflow_assets.cost_code_mapping.contract import MappingRequest, Method
-from crewflow_assets.cost_code_mapping.features import (
-    COLUMN,
-    FEATURES,
-    Chart,
-    Floats,
-    History,
-    Query,
-    Source,
-    Target,
-    prepare,
-)
+from crewflow_assets.cost_code_mapping.features import COLUMN, FEATURES
+from crewflow_assets.cost_code_mapping.history import History
 from crewflow_assets.cost_code_mapping.ledger import PERSON
 from crewflow_assets.cost_code_mapping.model import MappingPredictor, Ranking
 from crewflow_assets.cost_code_mapping.text import words

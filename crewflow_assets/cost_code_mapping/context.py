@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Row, Select, bindparam, select
 
-from crewflow_assets.cost_code_mapping.features import Chart, History, Source, Target, prepare
+from crewflow_assets.cost_code_mapping.chart import Chart, Source, Target, prepare
+from crewflow_assets.cost_code_mapping.history import History
 from crewflow_assets.cost_code_mapping.table import source_of
 from crewflow_assets.cost_code_mapping.text import spoken
 from crewflow_assets.encoder import encoder

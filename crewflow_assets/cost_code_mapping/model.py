@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from crewflow_assets.cost_code_mapping.adaptation import Adaptation, Pairs, fit_adaptation
-from crewflow_assets.cost_code_mapping.features import COLUMN, Chart, History, Query, write_features
+from crewflow_assets.cost_code_mapping.chart import Chart, Query
+from crewflow_assets.cost_code_mapping.features import COLUMN, write_features
 from crewflow_assets.cost_code_mapping.features import FEATURES as OWN_FEATURES
+from crewflow_assets.cost_code_mapping.history import History
 from crewflow_assets.cost_code_mapping.pool import FEATURES as POOL_FEATURES
 from crewflow_assets.cost_code_mapping.pool import FEWEST_COMPANIES, Pool, pool_features
 from crewflow_assets.cost_code_mapping.ranker import Queries, fit_conditional_logit

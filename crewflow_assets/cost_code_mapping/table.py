@@ -11,16 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crewflow_assets.cost_code_mapping.features import (
-    FEATURES,
-    Chart,
-    Floats,
-    History,
-    Source,
-    Target,
-    candidate_features,
-    prepare,
-)
+from crewflow_assets.cost_code_mapping.chart import Chart, Floats, Source, Target, prepare
+from crewflow_assets.cost_code_mapping.features import FEATURES, candidate_features
+from crewflow_assets.cost_code_mapping.history import History
 from crewflow_assets.cost_code_mapping.ledger import PERSON
 from crewflow_assets.evaluation.splits import fold_of, uniform
 from crewflow_assets.store.tables import Account, SourceItem

@@ -10,9 +10,10 @@ from sqlalchemy import Engine
 from crewflow_assets.cost_code_mapping import answering
 from crewflow_assets.cost_code_mapping.actions import decide, undo
 from crewflow_assets.cost_code_mapping.answering import Evidence, answer, reason
+from crewflow_assets.cost_code_mapping.chart import Chart, Source, Target, prepare
 from crewflow_assets.cost_code_mapping.context import company_context
 from crewflow_assets.cost_code_mapping.contract import MappingRequest, TargetAccount
-from crewflow_assets.cost_code_mapping.features import Chart, History, Source, Target, prepare
+from crewflow_assets.cost_code_mapping.history import History
 from crewflow_assets.cost_code_mapping.lifecycle import CostCodeMapping
 from crewflow_assets.cost_code_mapping.model import ALL_FEATURES, MappingPredictor
 from crewflow_assets.errors import InvalidInputError

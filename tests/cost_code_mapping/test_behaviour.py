@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from crewflow_assets.cost_code_mapping.features import Chart, History, Source, Target, prepare
+from crewflow_assets.cost_code_mapping.chart import Chart, Source, Target, prepare
+from crewflow_assets.cost_code_mapping.history import History
 from crewflow_assets.cost_code_mapping.model import MappingPredictor
 from tests.worlds import OTHERS, TASKS, TRADES, TYPES, fitted
 

@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import Engine
 
 from crewflow_assets.cost_code_mapping import context
+from crewflow_assets.cost_code_mapping.chart import Chart, Target
 from crewflow_assets.cost_code_mapping.context import Charts, encode_chart
-from crewflow_assets.cost_code_mapping.features import Chart, Target
 from crewflow_assets.cost_code_mapping.text import spoken
 from crewflow_assets.errors import InvalidInputError, NotReadyError
 from crewflow_assets.store.database import transaction

@@ -6,17 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from crewflow_assets.cost_code_mapping.features import (
-    COLUMN,
-    FEATURES,
-    Chart,
-    History,
-    Source,
-    Target,
-    account_kind,
-    candidate_features,
-    prepare,
-)
+from crewflow_assets.cost_code_mapping.chart import Chart, Source, Target, account_kind, prepare
+from crewflow_assets.cost_code_mapping.features import COLUMN, FEATURES, candidate_features
+from crewflow_assets.cost_code_mapping.history import History
 
 COGS = "Cost of Goods Sold"
 TARGETS = [

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from crewflow_assets.cost_code_mapping.features import COLUMN, FEATURES, Chart, Source, Target, prepare
+from crewflow_assets.cost_code_mapping.chart import Chart, Source, Target, prepare
+from crewflow_assets.cost_code_mapping.features import COLUMN, FEATURES
 from crewflow_assets.cost_code_mapping.model import ALL_FEATURES, CONFIDENCE_INPUTS, FILE, MappingPredictor, fit
 from crewflow_assets.cost_code_mapping.ranker import Queries
 from crewflow_assets.encoder import checkpoint, encoder

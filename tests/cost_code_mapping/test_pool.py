@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crewflow_assets.cost_code_mapping.features import Floats, Source, prepare
+from crewflow_assets.cost_code_mapping.chart import Floats, Source, prepare
 from crewflow_assets.cost_code_mapping.pool import FEWEST_COMPANIES, Pool, pool_features
 from crewflow_assets.cost_code_mapping.text import normalised
 

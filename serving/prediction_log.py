@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from pydantic_core import to_json
@@ -103,7 +104,7 @@ class PredictionLog:
         """How many rows are in memory."""
         return len(self._waiting)
 
-    @property
+    @cached_property
     def spool(self) -> Spool:
         """Where rows wait on disk."""
         return Spool(get_settings().root / "gateway" / "spool")
@@ -112,6 +113,7 @@ class PredictionLog:
         """Start the writing thread, which begins with what an earlier process left in the spool."""
         self._stopping = False
         self._more_to_replay = True
+        _ = self.spool  # its folder is that of the start, whatever the settings say later
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
         self._thread.start()
 

@@ -11,6 +11,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import OperationalError
 
 from crewflow_assets import clock
+from crewflow_assets.settings import get_settings
 from crewflow_assets.store.database import reading
 from crewflow_assets.store.tables import Prediction
 from serving import metrics, prediction_log
@@ -233,3 +234,17 @@ def test_many_threads_lose_nothing(
         thread.join()
     assert log.flush(within_seconds=WITHIN)
     assert len(stored()) == 400
+
+
+def test_what_another_home_left_on_disk_is_not_replayed_here(
+    sqlite_store: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = PredictionLog()
+    log.start()
+    try:
+        mine = log.spool.folder
+        monkeypatch.setenv("CREWFLOW_HOME", str(tmp_path / "another"))
+        get_settings.cache_clear()
+        assert log.spool.folder == mine
+    finally:
+        log.stop()

@@ -24,6 +24,9 @@ SHRINK = 5.0
 """Choices that a wider level counts for in a nearer one's shares."""
 NEAR = 0.25
 """A third record agrees with a side from which it is less than this share of the difference away."""
+SAME = 1e-6
+FARTHEST = 1e6
+"""Numbers nearer than ``SAME`` have no place between them, and none is farther out than ``FARTHEST``."""
 QUARTER = 0.25
 LUNCHES = (0.5, 1.0)
 LONGEST_TEXT = 200
@@ -292,9 +295,9 @@ def _of_third(case: Case) -> dict[str, float]:
 def _of_third_numbers(case: Case, weights: Floats) -> dict[str, float]:
     ours, theirs = number(case.crewflow_value), number(case.external_value)
     numbers = [number(third.value) for third in case.third]
-    if ours is None or theirs is None or ours == theirs or any(x is None for x in numbers):
+    if ours is None or theirs is None or isclose(ours, theirs, abs_tol=SAME) or any(x is None for x in numbers):
         return {}
-    place = (np.array(numbers, float) - ours) / (theirs - ours)
+    place = np.clip((np.array(numbers, float) - ours) / (theirs - ours), -FARTHEST, FARTHEST)
     nearer = np.where(place < 0.5, 1.0, -1.0)
     return {
         "third_median_place": float(np.median(place)),

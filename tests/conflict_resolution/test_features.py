@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from crewflow_assets.conflict_resolution.features import (
@@ -115,6 +115,7 @@ def test_past_choices_are_shrunk_to_the_wider_level() -> None:
     assert choice_features(alike)[0][1] > 0.8
 
 
+@example(ours=0.0, theirs=7.8e-94, thirds=[8.0])
 @given(
     ours=st.floats(0, 24),
     theirs=st.floats(0, 24),

@@ -108,7 +108,8 @@ def record_versions(session: Session, events: Sequence[RecordedEvent]) -> None:
     """Let posted ``record_version`` events re-open the conflicts whose record was edited meanwhile.
 
     A version that a command of ours made (``command_id``) is no edit. An edit from before the decision, or before the
-    losing side has taken the decision over, re-opens the conflict; a later one only keeps it from being undone.
+    losing side has taken the decision over, re-opens the conflict; a later one only keeps it from being undone. What
+    is older than the last report of the conflict, or than an edit heard before, says nothing new.
     """
     ledger = ConflictLedger(session, {e.event.company_id for e in events}, clock.now())
     of_record = _conflicts_of(session, events)
@@ -116,7 +117,7 @@ def record_versions(session: Session, events: Sequence[RecordedEvent]) -> None:
         version = recorded.payload
         assert isinstance(version, RecordVersion)
         for conflict in of_record.get((recorded.event.company_id, version.record_type, version.record_id), ()):
-            if conflict.opened_at < recorded.event.occurred_at:
+            if recorded.event.occurred_at > getattr(conflict, f"{version.side}_seen_at"):
                 _note_version(ledger, conflict, version, recorded.event.occurred_at)
     ledger.close()
 
@@ -186,21 +187,22 @@ REFUSAL_HANDLERS: dict[str, RefusalHandler] = {COMMAND: reopen_refused, "conflic
 
 def _note_version(ledger: ConflictLedger, conflict: Conflict, version: RecordVersion, at: datetime) -> None:
     side = version.side
+    seen: dict[str, Any] = {f"{side}_version": version.version, f"{side}_seen_at": at}
     if version.version == getattr(conflict, f"{side}_version"):
         return
     if version.command_id is not None and version.command_id == getattr(conflict, f"{side}_command"):
-        ledger.change(conflict, "conflict.carried_out", by=OUTBOX, **{f"{side}_version": version.version})
+        ledger.change(conflict, "conflict.carried_out", by=OUTBOX, **seen)
         return
     if version.command_id is not None and _ours(ledger.session, version.command_id):
         return  # an earlier command of ours, whose effect a later one replaces
     standing, field = ledger.standing(conflict), FIELDS.get(conflict.conflict_type)
     if field in version.values and version.values[field] == holds(conflict, standing)[side]:
-        seen = {f"{side}_version": version.version, f"{side}_command": None}
-        ledger.change(conflict, "conflict.other_edit", by=version.changed_by or side, **seen)
+        ledger.change(
+            conflict, "conflict.other_edit", by=version.changed_by or side, **seen | {f"{side}_command": None}
+        )
         return  # something else of the record was edited, or the same was entered by hand
     by = version.changed_by or side
-    changes: dict[str, Any] = {
-        f"{side}_version": version.version,
+    changes = seen | {
         f"{side}_updated_at": at,
         f"{side}_updated_by": version.changed_by,
         f"{side}_command": None,

@@ -234,6 +234,29 @@ def test_a_late_word_of_an_edit_before_the_decision_reopens(deciding: Engine) ->
     assert decide()["resolution"]["value"] == 6.0
 
 
+def test_a_late_word_of_an_edit_before_the_last_report_changes_nothing(deciding: Engine) -> None:
+    """It once re-opened the conflict with its old value, while the command on the new version was taken."""
+    opened = clock.now() - timedelta(hours=3)
+    with clock.fixed(opened):
+        report()
+    with clock.fixed(opened + timedelta(hours=2)):
+        report(values={"crewflow": 4.0, "external": 6.0}, crewflow_version="5")
+    decide("x-1", "manual", value=9.25)
+    post(version("crewflow", "4", opened + timedelta(hours=1), values={"hours": 4.0}))
+    found = conflict()
+    assert (found.state, found.crewflow_value, found.crewflow_version) == ("resolved", 4.0, "5")
+    assert found.crewflow_command is not None
+
+
+def test_edits_heard_in_the_wrong_order_leave_the_last_one(deciding: Engine) -> None:
+    opened = clock.now() - timedelta(hours=3)
+    with clock.fixed(opened):
+        report()
+    post(version("crewflow", "5", opened + timedelta(hours=2), values={"hours": 4.0}))
+    post(version("crewflow", "4", opened + timedelta(hours=1), values={"hours": 9.0}))
+    assert (conflict().crewflow_value, conflict().crewflow_version) == (4.0, "5")
+
+
 def test_a_refused_command_reopens_and_a_later_decision_is_left_alone(deciding_everywhere: Engine) -> None:
     report()
     automatic()

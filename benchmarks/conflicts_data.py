@@ -13,17 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crewflow_assets.conflict_resolution.features import (
-    CASE_FEATURES,
-    FEATURES,
-    LEVELS,
-    Batch,
-    Case,
-    Third,
-    Value,
-    case_features,
-    choice_features,
-)
+from crewflow_assets.conflict_resolution.case import LEVELS, Batch, Case, Third, Value
+from crewflow_assets.conflict_resolution.features import CASE_FEATURES, FEATURES, case_features, choice_features
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from crewflow_assets.backtest.conflict_worlds import events
-from crewflow_assets.conflict_resolution.context import History, told_of
 from crewflow_assets.conflict_resolution.contract import RESOLUTIONS
 from crewflow_assets.conflict_resolution.features import features_of
+from crewflow_assets.conflict_resolution.history import History, told_of
 from crewflow_assets.conflict_resolution.model import ConflictPredictor
 from crewflow_assets.conflict_resolution.switches import LAST, exceeds_chance
 from crewflow_assets.twin.randomness import Randomness

@@ -61,7 +61,7 @@ def record(session: Session, *, company_id: str, conflict: ConflictRecorded, dec
     if known is not None and same_report(known, conflict):
         return answer_of(known, ledger.standing(known))
     stored = keep_report(ledger, company_id, conflict, at, by=decided_by)
-    ledger.collect(
+    ledger.journal.event(
         EventIn(
             event_id=f"{conflict.conflict_id}-{new_decision_id()}",
             kind="conflict",

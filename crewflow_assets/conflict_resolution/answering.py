@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from crewflow_assets import clock
+from crewflow_assets.conflict_resolution.case import Case
 from crewflow_assets.conflict_resolution.context import cases_of
 from crewflow_assets.conflict_resolution.contract import RESOLUTIONS, ConflictRequest
-from crewflow_assets.conflict_resolution.features import Case, Floats, matrix_of
+from crewflow_assets.conflict_resolution.features import Floats, matrix_of
 from crewflow_assets.conflict_resolution.model import ConflictPredictor
 from crewflow_assets.conflict_resolution.reasons import Asked, reason, system_name
 from crewflow_assets.errors import FieldProblem, InvalidInputError

@@ -8,38 +8,30 @@ commands are the differences. Events and commands are collected and written at o
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, cast
+from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from crewflow_assets.conflict_resolution.contract import Resolution, Value
+from crewflow_assets.conflict_resolution.journal import Journal
 from crewflow_assets.conflict_resolution.standing import (
     AGREED,
     OVERRODE,
     REOPENED,
     RESOLVED,
-    SIDES,
-    Held,
+    Method,
     ResolutionState,
     holds,
-    inputs_of,
     new_decision_id,
-    record_key,
     snapshot,
     winner,
 )
 from crewflow_assets.errors import NotFoundError
-from crewflow_assets.ingest.event_kinds import ConflictDecision, EventIn
-from crewflow_assets.ingest.events import record_events
-from crewflow_assets.outbox.queue import NewCommand, command_key, enqueue_many
+from crewflow_assets.outbox.queue import command_key
 from crewflow_assets.store.conflict_tables import Conflict, ConflictResolution
 from crewflow_assets.store.database import batched
-from crewflow_assets.store.tables import AuditEntry, Company
-
-COMMAND = "conflict.set"
-
-Method = Literal["person", "rule", "model"]
+from crewflow_assets.store.tables import Company
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +61,7 @@ class ConflictLedger:
         self.session = session
         self.at = at
         self.companies = sorted(set(companies))
-        self._commands: list[NewCommand] = []
-        self._events: list[EventIn] = []
-        self._audit: list[dict[str, Any]] = []
+        self.journal = Journal(session, at)
         for part in batched(self.companies):
             locked = select(Company.id).where(Company.id.in_(part)).order_by(Company.id).with_for_update()
             if missing := set(part) - set(session.scalars(locked)):
@@ -135,10 +125,10 @@ class ConflictLedger:
         blind, conflict.blind = conflict.blind, False
         conflict.state, conflict.decision_id, conflict.reopened_reason = RESOLVED, resolution.id, None
         self.session.add(resolution)
-        self._write(conflict, resolution, "conflict.resolve", verdict.decided_by, before)
+        self.journal.audit(conflict, resolution, "conflict.resolve", verdict.decided_by, before)
         if posted is None:
-            self._tell(conflict, held, holds(conflict, resolution), resolution.id)
-            self._event(conflict, resolution, "resolve", verdict.decided_by, blind=blind)
+            self.journal.tell(conflict, held, holds(conflict, resolution), resolution.id)
+            self.journal.decision(conflict, resolution, "resolve", verdict.decided_by, blind=blind)
         return resolution
 
     def withhold(self, conflict: Conflict, verdict: Verdict) -> ConflictResolution:
@@ -163,15 +153,15 @@ class ConflictLedger:
         )
         conflict.blind = True
         self.session.add(resolution)
-        self._write(conflict, resolution, "conflict.withhold", verdict.decided_by, before)
+        self.journal.audit(conflict, resolution, "conflict.withhold", verdict.decided_by, before)
         return resolution
 
     def confirm(self, conflict: Conflict, resolution: ConflictResolution, *, by: str) -> None:
         """Note that a person looked at what was decided and agrees."""
         before = snapshot(conflict, resolution)
         resolution.review, resolution.reviewed_at, resolution.reviewed_by = AGREED, self.at, by
-        self._write(conflict, resolution, "conflict.confirm", by, before)
-        self._event(conflict, resolution, "resolve", by, method="person")
+        self.journal.audit(conflict, resolution, "conflict.confirm", by, before)
+        self.journal.decision(conflict, resolution, "resolve", by, method="person")
 
     def take_back(self, conflict: Conflict, resolution: ConflictResolution, *, by: str) -> None:
         """Undo the resolution that stands: both sides hold again what they held, and a person decides."""
@@ -180,9 +170,9 @@ class ConflictLedger:
         if resolution.method == "model":
             resolution.review, resolution.reviewed_at, resolution.reviewed_by = OVERRODE, self.at, by
         self._reopen(conflict, f"{resolution.decided_by}'s decision was taken back by {by}")
-        self._tell(conflict, held, holds(conflict, None), command_key(resolution.id, "undo"))
-        self._write(conflict, resolution, "conflict.undo", by, before)
-        self._event(conflict, resolution, "undo", by)
+        self.journal.tell(conflict, held, holds(conflict, None), command_key(resolution.id, "undo"))
+        self.journal.audit(conflict, resolution, "conflict.undo", by, before)
+        self.journal.decision(conflict, resolution, "undo", by)
 
     def reopen(self, conflict: Conflict, *, by: str, reason: str, state: ResolutionState, **changes: Any) -> None:
         """Re-open a conflict whose ground has changed, or whose decision a side refused; nobody is told.
@@ -204,36 +194,25 @@ class ConflictLedger:
         for name, value in changes.items():
             setattr(conflict, name, value)
         self._reopen(conflict, reason)
-        self._write(conflict, standing, "conflict.reopen", by, before)
+        self.journal.audit(conflict, standing, "conflict.reopen", by, before)
 
     def change(self, conflict: Conflict, action: str, *, by: str, **changes: Any) -> None:
         """Change columns of a conflict without deciding anything, with an audit row."""
         before = snapshot(conflict, self.standing(conflict))
         for name, value in changes.items():
             setattr(conflict, name, value)
-        self._write(conflict, self.standing(conflict), action, by, before)
+        self.journal.audit(conflict, self.standing(conflict), action, by, before)
 
     def add(self, conflict: Conflict, *, by: str) -> None:
         """Add a conflict that nobody knew, with an audit row."""
         self.session.add(conflict)
         self.session.flush()
-        self._write(conflict, None, "conflict.open", by, None)
-
-    def collect(self, event: EventIn) -> None:
-        """Keep an event until ``close``."""
-        self._events.append(event)
+        self.journal.audit(conflict, None, "conflict.open", by, None)
 
     def close(self) -> None:
         """Write what was collected: audit rows, events, commands."""
         self.session.flush()
-        if self._audit:
-            self.session.connection().execute(insert(AuditEntry), self._audit)
-        if self._events:
-            record_events(self.session, self._events, handlers={})
-        enqueue_many(self.session, self._commands)
-        self._audit.clear()
-        self._events.clear()
-        self._commands.clear()
+        self.journal.write()
 
     def _end(self, resolution: ConflictResolution, state: ResolutionState, *, by: str, reason: str) -> None:
         resolution.state = state.value
@@ -259,104 +238,6 @@ class ConflictLedger:
         judged.review = AGREED if judged.action == verdict.action else OVERRODE
         judged.reviewed_at, judged.reviewed_by = self.at, verdict.decided_by
         return judged
-
-    def _tell(self, conflict: Conflict, held: Held, to_hold: Held, cause: str) -> None:
-        for side in SIDES:
-            if held[side] == to_hold[side]:
-                continue
-            follows = getattr(conflict, f"{side}_command")
-            key = command_key(cause, side)
-            self._commands.append(
-                NewCommand(
-                    company_id=conflict.company_id,
-                    record_key=record_key(conflict),
-                    command=COMMAND,
-                    payload={
-                        "conflict_id": conflict.conflict_id,
-                        "conflict_type": conflict.conflict_type,
-                        "decision_id": conflict.decision_id,
-                        "side": side,
-                        "system": conflict.system,
-                        "record_type": conflict.record_type,
-                        "record_id": conflict.record_id,
-                        "worker_id": conflict.worker_id,
-                        "project_id": conflict.project_id,
-                        "timecard_date": conflict.timecard_date.isoformat(),
-                        "value": to_hold[side],
-                        "previous_value": held[side],
-                        "expected_version": getattr(conflict, f"{side}_version"),
-                        "follows": follows,
-                    },
-                    idempotency_key=key,
-                )
-            )
-            setattr(conflict, f"{side}_command", key)
-
-    def _event(
-        self,
-        conflict: Conflict,
-        resolution: ConflictResolution,
-        action: Literal["resolve", "undo"],
-        by: str,
-        *,
-        blind: bool = False,
-        method: Method | None = None,
-    ) -> None:
-        value = resolution.value
-        decision = ConflictDecision(
-            conflict_id=conflict.conflict_id,
-            conflict_type=conflict.conflict_type,
-            action=action,
-            resolution=cast(Resolution, resolution.action),
-            value=value if isinstance(value, float | int) else None,
-            text_value=value if isinstance(value, str) else None,
-            method=method or cast(Method, resolution.method),
-            decided_by=by,
-            confidence=resolution.confidence,
-            model_version=resolution.model_version,
-            prediction_id=resolution.prediction_id,
-            blind=blind,
-            propensity=resolution.propensity or None,
-        )
-        first = action == "resolve" and method is None
-        self.collect(
-            EventIn(
-                event_id=resolution.id if first else new_decision_id(),
-                kind="conflict_decision",
-                company_id=conflict.company_id,
-                occurred_at=self.at,
-                payload=decision.model_dump(mode="json"),
-            )
-        )
-
-    def _write(
-        self,
-        conflict: Conflict,
-        resolution: ConflictResolution | None,
-        action: str,
-        by: str,
-        before: dict[str, Any] | None,
-    ) -> None:
-        standing = resolution if resolution is not None and conflict.decision_id == resolution.id else None
-        after = snapshot(conflict, standing)
-        if resolution is not None:
-            after |= {"inputs": inputs_of(conflict), "about": resolution.id, "proposed": resolution.action}
-        self._audit.append(
-            {
-                "at": self.at,
-                "company_id": conflict.company_id,
-                "actor": by,
-                "action": action,
-                "subject_type": "conflict",
-                "subject_id": conflict.conflict_id,
-                "before": before,
-                "after": after,
-                "method": resolution.method if resolution else None,
-                "confidence": resolution.confidence if resolution else None,
-                "model_version": resolution.model_version if resolution else None,
-                "prediction_id": resolution.prediction_id if resolution else None,
-            }
-        )
 
 
 def conflicts_named(session: Session, company_id: str, ids: Iterable[str]) -> dict[str, Conflict]:

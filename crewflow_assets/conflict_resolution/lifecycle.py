@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from crewflow_assets.conflict_resolution.answering import answer
-from crewflow_assets.conflict_resolution.context import Decided, decided_cases
+from crewflow_assets.conflict_resolution.context import decided_cases
 from crewflow_assets.conflict_resolution.contract import RESOLUTIONS, ConflictRequest
 from crewflow_assets.conflict_resolution.evaluation import BASELINES, evaluate, rows_of, score
 from crewflow_assets.conflict_resolution.features import FEATURES, matrix_of
+from crewflow_assets.conflict_resolution.history import Decided
 from crewflow_assets.conflict_resolution.model import ConflictPredictor, fit
 from crewflow_assets.evaluation.splits import fold_of
 from crewflow_assets.spec import Answer, Evaluation, ModelCode, Predictor

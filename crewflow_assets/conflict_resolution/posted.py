@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from crewflow_assets import clock
 from crewflow_assets.conflict_resolution.contract import Value
-from crewflow_assets.conflict_resolution.ledger import COMMAND, ConflictLedger, Verdict, conflicts_named
+from crewflow_assets.conflict_resolution.journal import COMMAND
+from crewflow_assets.conflict_resolution.ledger import ConflictLedger, Verdict, conflicts_named
 from crewflow_assets.conflict_resolution.metrics import after_review
 from crewflow_assets.conflict_resolution.reports import keep_report, problems_of
 from crewflow_assets.conflict_resolution.standing import ACTOR, ResolutionState, holds

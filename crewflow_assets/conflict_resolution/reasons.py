@@ -5,14 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from crewflow_assets.conflict_resolution.case import Case, Third, Value
 from crewflow_assets.conflict_resolution.contract import RESOLUTIONS
 from crewflow_assets.conflict_resolution.features import (
     CHOICE_FEATURES,
     COLUMN,
-    Case,
     Floats,
-    Third,
-    Value,
     last_edited,
     lunch,
     number,

@@ -2,7 +2,7 @@
 
 import secrets
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from crewflow_assets.conflict_resolution.contract import Value
 from crewflow_assets.errors import ConflictError
@@ -13,6 +13,8 @@ ACTOR = "conflict_resolution"
 OPEN, RESOLVED, REOPENED = "open", "resolved", "reopened"
 SIDES: tuple[Side, ...] = ("crewflow", "external")
 AGREED, OVERRODE = "agreed", "overrode"
+
+Method = Literal["person", "rule", "model"]
 
 
 class ResolutionState(StrEnum):

@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import Engine
 
 from crewflow_assets import clock
-from crewflow_assets.conflict_resolution.context import Decided, History, cases_of, decided_cases, decided_in, told_of
+from crewflow_assets.conflict_resolution.context import cases_of, decided_cases, decided_in
 from crewflow_assets.conflict_resolution.contract import ConflictRequest
+from crewflow_assets.conflict_resolution.history import Decided, History, told_of
 from crewflow_assets.handlers import EVENT_HANDLERS
 from crewflow_assets.ingest.event_kinds import PAYLOADS
 from crewflow_assets.ingest.events import record_events

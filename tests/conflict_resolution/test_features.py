@@ -8,15 +8,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from crewflow_assets.conflict_resolution.case import LEVELS, Batch, Case, Third
 from crewflow_assets.conflict_resolution.features import (
     CASE_FEATURES,
     COLUMN,
     FEATURES,
-    LEVELS,
     PRD,
-    Batch,
-    Case,
-    Third,
     choice_features,
     features_of,
     lunch,

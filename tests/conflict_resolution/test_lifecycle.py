@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import Engine
 
 from crewflow_assets import clock
-from crewflow_assets.conflict_resolution.context import Decided
+from crewflow_assets.conflict_resolution.case import Case
 from crewflow_assets.conflict_resolution.contract import RESOLUTIONS, ConflictRequest, ConflictResponse
-from crewflow_assets.conflict_resolution.features import FEATURES, Case, features_of
+from crewflow_assets.conflict_resolution.features import FEATURES, features_of
+from crewflow_assets.conflict_resolution.history import Decided
 from crewflow_assets.conflict_resolution.lifecycle import ConflictResolution, feature_table
 from crewflow_assets.conflict_resolution.model import ConflictPredictor
 from crewflow_assets.conflict_resolution.model_spec import CONFLICT_RESOLUTION

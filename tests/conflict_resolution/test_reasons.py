@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from crewflow_assets.conflict_resolution.features import COLUMN, FEATURES, Case, Third
+from crewflow_assets.conflict_resolution.case import Case, Third
+from crewflow_assets.conflict_resolution.features import COLUMN, FEATURES
 from crewflow_assets.conflict_resolution.reasons import Asked, reason, system_name
 
 CASE = Case(

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from crewflow_assets import clock
 from crewflow_assets.conflict_resolution import actions, posted
 from crewflow_assets.conflict_resolution.actions import Proposal
-from crewflow_assets.conflict_resolution.ledger import COMMAND
+from crewflow_assets.conflict_resolution.journal import COMMAND
 from crewflow_assets.conflict_resolution.standing import holds, inputs_of, snapshot
 from crewflow_assets.errors import ConflictError
 from crewflow_assets.ingest.event_kinds import EventIn

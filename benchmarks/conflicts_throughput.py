@@ -161,8 +161,6 @@ def _write_resolved(first: int, last: int) -> None:
         "crewflow_version": "3",
         "external_version": "7",
         "last_sync_timestamp": now,
-        "crewflow_seen_at": now,
-        "external_seen_at": now,
         "opened_at": now,
         "opened_on": now.date(),
         "size": 0.5,

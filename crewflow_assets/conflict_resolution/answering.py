@@ -11,7 +11,7 @@ from crewflow_assets.conflict_resolution.context import cases_of
 from crewflow_assets.conflict_resolution.contract import RESOLUTIONS, ConflictRequest
 from crewflow_assets.conflict_resolution.features import Floats, matrix_of
 from crewflow_assets.conflict_resolution.model import ConflictPredictor
-from crewflow_assets.conflict_resolution.reasons import Asked, reason, system_name
+from crewflow_assets.conflict_resolution.reasons import Asked, reasons, system_name
 from crewflow_assets.errors import FieldProblem, InvalidInputError
 from crewflow_assets.spec import Answer
 from crewflow_assets.store.database import reading
@@ -43,12 +43,16 @@ def answer(predictor: ConflictPredictor, requests: Sequence[ConflictRequest]) ->
     probability = predictor.probability(rows)
     types = np.array([request.conflict_type for request in requests], object)
     automatic, weighed = predictor.automatic(probability, types), predictor.contributions(rows)
+    asked = [
+        Asked(case, _action(said), system_name(request.system))
+        for request, case, said in zip(requests, cases, probability, strict=True)
+    ]
+    why = reasons(asked, weighed)
     return [
         Answer(
-            _fields(request, said, sure=bool(sure) and not case.people_first)
-            | {"reason": reason(Asked(case, _action(said), system_name(request.system)), weight) + _reserved(case)}
+            _fields(request, said, sure=bool(sure) and not case.people_first) | {"reason": sentence + _reserved(case)}
         )
-        for request, case, said, sure, weight in zip(requests, cases, probability, automatic, weighed, strict=True)
+        for request, case, said, sure, sentence in zip(requests, cases, probability, automatic, why, strict=True)
     ]
 
 

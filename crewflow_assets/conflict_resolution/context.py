@@ -7,20 +7,33 @@ serving as they come in.
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import datetime
+from functools import lru_cache
 from threading import Lock
+from time import monotonic
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
+from crewflow_assets import clock
 from crewflow_assets.conflict_resolution.case import Case
 from crewflow_assets.conflict_resolution.contract import ConflictRequest
 from crewflow_assets.conflict_resolution.history import Decided, History, Told
+from crewflow_assets.lake.events import COMMIT_MARGIN
 from crewflow_assets.store.tables import Event
 
 KINDS = ("record_version", "conflict", "conflict_decision")
+SETTLE_EVERY_SECONDS = 60.0
+_EVENTS = select(Event.id, Event.company_id, Event.kind, Event.occurred_at, Event.payload).order_by(Event.id)
+ALL = _EVENTS.where(Event.company_id.in_(bindparam("companies", expanding=True)), Event.kind.in_(KINDS))
+NEWER = _EVENTS.where(
+    Event.id > bindparam("after"),  # by this index: the others know no newest events, so they are hidden
+    (Event.company_id + "").in_(bindparam("companies", expanding=True)),
+    (Event.kind + "").in_(KINDS),
+)
+SETTLED = select(Event.id).where(Event.received_at < bindparam("before")).order_by(Event.id.desc()).limit(1)
 
 
 def cases_of(session: Session, requests: Sequence[ConflictRequest], at: datetime) -> list[Case]:
@@ -30,7 +43,8 @@ def cases_of(session: Session, requests: Sequence[ConflictRequest], at: datetime
 
 
 def _cases_of(session: Session, requests: Sequence[ConflictRequest], at: datetime) -> list[Case]:
-    histories = {company: _history_of(session, company) for company in {r.company_id for r in requests}}
+    kept = _kept(str(session.get_bind().engine.url))
+    histories = kept.of(session, {request.company_id for request in requests})
     return [
         histories[request.company_id].case_of(
             Told(
@@ -89,26 +103,48 @@ def _lake_events(cutoff: datetime) -> Iterator[tuple[str, datetime, str, Mapping
         yield company, at, kind, row
 
 
+class _Kept:
+    """The histories of one database's companies, as far as they were fed."""
+
+    def __init__(self) -> None:
+        self._fed: dict[str, tuple[int, History]] = {}
+        """By company, up to which event of the inbox, and the history."""
+        self._settled = 0
+        """Nothing is committed any more before this event."""
+        self._settle_at = 0.0
+
+    def of(self, session: Session, companies: Set[str]) -> dict[str, History]:
+        """Return the histories of companies, brought up to date with the events that are new.
+
+        Events of one company are written while its row is locked, so their ids grow in the order of their commits.
+        """
+        self._settle(session)
+        known = companies & self._fed.keys()
+        rows = [*session.execute(ALL, {"companies": list(companies - known)})] if companies - known else []
+        if known:
+            after = min(self._fed[company][0] for company in known)
+            rows += session.execute(NEWER, {"companies": list(known), "after": after})
+        for id_, company, kind, at, payload in rows:
+            last, history = self._fed.get(company) or (0, History())
+            if id_ > last:
+                history.feed(company, kind, at, payload)
+                self._fed[company] = id_, history
+        for company in companies:
+            last, history = self._fed.get(company) or (0, History())
+            self._fed[company] = max(last, self._settled), history
+        return {company: self._fed[company][1] for company in companies}
+
+    def _settle(self, session: Session) -> None:
+        """Find once a minute where ``NEWER`` may begin, so that it looks through minutes and not months."""
+        if monotonic() >= self._settle_at:
+            before = clock.now() - COMMIT_MARGIN
+            self._settled = session.scalar(SETTLED, {"before": before}) or 0
+            self._settle_at = monotonic() + SETTLE_EVERY_SECONDS
+
+
 _lock = Lock()
-_histories: dict[str, tuple[int, History]] = {}
-"""By database and company: the newest event that was fed, and the history."""
 
 
-def _history_of(session: Session, company_id: str) -> History:
-    """Return a company's history, brought up to date with the events that are new.
-
-    Events of one company are written while its row is locked, so their ids grow in the order of their commits.
-    """
-    key = f"{session.get_bind().engine.url}/{company_id}"
-    last, history = _histories.get(key, (0, History()))
-    rows = session.execute(
-        select(Event.id, Event.kind, Event.occurred_at, Event.payload)
-        .where(Event.company_id == company_id, Event.kind.in_(KINDS), Event.id > last)
-        .order_by(Event.id)
-    ).all()
-    if rows:
-        for _, kind, at, payload in rows:
-            history.feed(company_id, kind, at, payload)
-        last = rows[-1][0]
-    _histories[key] = (last, history)
-    return history
+@lru_cache(maxsize=8)
+def _kept(_url: str) -> _Kept:
+    return _Kept()

@@ -50,13 +50,16 @@ COLUMN = {name: place for place, name in enumerate(FEATURES)}
 
 def features_of(case: Case) -> NDArray[np.float32]:
     """Return the feature row of a conflict, shape (len(FEATURES),)."""
-    return np.concatenate([case_features(case), choice_features(np.array(case.choices)[None])[0]])
+    return np.asarray(matrix_of([case])[0])
 
 
 def matrix_of(cases: Iterable[Case]) -> NDArray[np.float32]:
     """Return the rows of several, shape (n, len(FEATURES))."""
-    rows = [features_of(case) for case in cases]
-    return np.stack(rows) if rows else np.empty((0, len(FEATURES)), np.float32)
+    cases = list(cases)
+    if not cases:
+        return np.empty((0, len(FEATURES)), np.float32)
+    choices = choice_features(np.array([case.choices for case in cases]))
+    return np.hstack([np.stack([case_features(case) for case in cases]), choices])
 
 
 def case_features(case: Case) -> NDArray[np.float32]:

@@ -118,7 +118,8 @@ def record_versions(session: Session, events: Sequence[RecordedEvent]) -> None:
         version = recorded.payload
         assert isinstance(version, RecordVersion)
         for conflict in of_record.get((recorded.event.company_id, version.record_type, version.record_id), ()):
-            if recorded.event.occurred_at > getattr(conflict, f"{version.side}_seen_at"):
+            seen_at = getattr(conflict, f"{version.side}_seen_at") or conflict.opened_at
+            if recorded.event.occurred_at > seen_at:
                 _note_version(ledger, conflict, version, recorded.event.occurred_at)
     ledger.close()
 
@@ -140,8 +141,8 @@ def _conflicts_of(session: Session, events: Sequence[RecordedEvent]) -> dict[tup
 
 def reopen_refused(session: Session, command: OutboxCommand, reason: str) -> None:
     """Re-open a conflict whose decision a side refused, unless that side was told something else since."""
-    ledger = ConflictLedger(session, [command.company_id], clock.now())
-    conflict = ledger.conflict(command.company_id, command.payload["conflict_id"])
+    ledger = ConflictLedger(session, [command.company], clock.now())
+    conflict = ledger.conflict(command.company, command.payload["conflict_id"])
     side = command.payload["side"]
     if getattr(conflict, f"{side}_command") != command.idempotency_key:
         return

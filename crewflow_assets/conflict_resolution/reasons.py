@@ -1,6 +1,6 @@
 """Why a resolution is recommended, in a foreman's words: the facts that weighed most, by their share in the trees."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,7 @@ from crewflow_assets.conflict_resolution.case import Case, Third, Value
 from crewflow_assets.conflict_resolution.contract import RESOLUTIONS
 from crewflow_assets.conflict_resolution.features import (
     CHOICE_FEATURES,
-    COLUMN,
+    FEATURES,
     Floats,
     last_edited,
     lunch,
@@ -39,18 +39,27 @@ def system_name(system: str | None) -> str:
     return "the accounting system" if system is None else SYSTEMS.get(system, system)
 
 
-def reason(asked: Asked, contributions: Floats) -> str:
-    """Return the facts that spoke most for the recommended resolution, as one sentence.
+def reasons(asked: Sequence[Asked], contributions: Floats) -> list[str]:
+    """Return for each case the facts that spoke most for the recommended resolution, as one sentence.
 
     Args:
-        asked: The case and what is recommended.
-        contributions: What each feature adds to the log-odds of each resolution, shape (CLASSES, len(FEATURES)).
+        asked: The cases and what is recommended.
+        contributions: What each feature adds to the log-odds of each resolution, shape (n, CLASSES, len(FEATURES)).
     """
-    chosen = RESOLUTIONS.index(asked.action)
-    weight = contributions[chosen] - np.delete(contributions, chosen, axis=0).mean(axis=0)
-    weighed = sorted(FACTS, key=lambda fact: -sum(weight[COLUMN[name]] for name in fact.features))
-    said = [text for fact in weighed for text in fact.tell(asked)]
-    facts = list(dict.fromkeys(said))[:MOST_FACTS]
+    rows = np.arange(len(asked))
+    chosen = np.array([RESOLUTIONS.index(one.action) for one in asked], np.int64)
+    others = contributions[rows[:, None], OTHERS[chosen]].mean(axis=1)
+    weight = (contributions[rows, chosen] - others) @ SPEAKS_OF
+    order = np.argsort(-weight, axis=1, kind="stable").tolist()
+    return [_sentence(one, places) for one, places in zip(asked, order, strict=True)]
+
+
+def _sentence(asked: Asked, order: Sequence[int]) -> str:
+    facts: dict[str, None] = {}
+    for text in (text for place in order for text in FACTS[place].tell(asked)):
+        facts[text] = None
+        if len(facts) == MOST_FACTS:
+            break
     if not facts:
         return "Nothing that is known of this conflict speaks clearly for one side"
     text = "; ".join(facts)
@@ -137,6 +146,10 @@ FACTS = (
     _Fact(("rounding", "lunch", "crewflow_in_quarters", "external_in_quarters", "abs_difference"), _pattern),
     _Fact((*CHOICE_FEATURES, "crewflow_reliability", "external_reliability", "reliability_gap"), _choices),
 )
+SPEAKS_OF = np.array([[float(name in fact.features) for fact in FACTS] for name in FEATURES])
+"""Which fact is about which feature, shape (len(FEATURES), len(FACTS))."""
+OTHERS = np.array([[other for other in range(len(RESOLUTIONS)) if other != one] for one in range(len(RESOLUTIONS))])
+"""The other resolutions of each."""
 
 
 def _holds(third: Third, value: Value | None) -> bool:

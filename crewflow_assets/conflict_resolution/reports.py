@@ -37,7 +37,7 @@ def keep_report(
     """
     session = ledger.session
     known = conflicts_named(session, company_id, [told.conflict_id]).get(told.conflict_id)
-    columns = _columns(told, at)
+    columns = _columns(told)
     if known is not None:
         if same_report(known, told):
             return known
@@ -50,7 +50,8 @@ def keep_report(
                 f"conflict {told.conflict_id!r} is resolved (decision {known.decision_id!r}); report what came up "
                 "since under an id of its own"
             )
-        ledger.change(known, "conflict.refresh", by=by, **columns, edited_at=None, size=_size(told))
+        seen = {"crewflow_seen_at": at, "external_seen_at": at}
+        ledger.change(known, "conflict.refresh", by=by, **columns, **seen, edited_at=None, size=_size(told))
         return known
     if told.record_id is not None:
         same = (
@@ -82,11 +83,7 @@ def keep_report(
     return conflict
 
 
-def _columns(told: ConflictRecorded, at: datetime) -> dict[str, Any]:
-    return {**_contents(told), "crewflow_seen_at": at, "external_seen_at": at}
-
-
-def _contents(told: ConflictRecorded) -> dict[str, Any]:
+def _columns(told: ConflictRecorded) -> dict[str, Any]:
     same = told.model_dump(
         exclude={"conflict_id", "conflict_type", "record_type", "record_id", "values"},
     )
@@ -98,7 +95,7 @@ def same_report(known: Conflict, told: ConflictRecorded) -> bool:
     about = (known.conflict_type, known.record_type, known.record_id)
     if about != (told.conflict_type, told.record_type, told.record_id) or known.edited_at is not None:
         return False
-    return all(getattr(known, name) == value for name, value in _contents(told).items())
+    return all(getattr(known, name) == value for name, value in _columns(told).items())
 
 
 def _size(told: ConflictRecorded) -> float:

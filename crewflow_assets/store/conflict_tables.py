@@ -17,7 +17,8 @@ class Conflict(Base):
 
     ``state`` is ``open``, ``resolved`` or ``reopened``; ``decision_id`` is the resolution that stands. Values and
     versions are those on which it is, or was, to be decided; ``…_command`` is our last command to that side since,
-    ``…_seen_at`` the moment up to which that side's edits are known: by the last report, or by a later edit.
+    ``…_seen_at`` the moment up to which that side's edits are known: by the last report, or by a later edit;
+    null until there was another than the first report.
     ``edited_at``: someone edited the record since, and what it holds now is not known here. ``blind``: an automatic
     decision was withheld, and a person decides without a suggestion. ``size`` orders a day's conflicts.
     """
@@ -53,8 +54,8 @@ class Conflict(Base):
     last_sync_timestamp: Mapped[datetime]
     crewflow_command: Mapped[str | None]
     external_command: Mapped[str | None]
-    crewflow_seen_at: Mapped[datetime]
-    external_seen_at: Mapped[datetime]
+    crewflow_seen_at: Mapped[datetime | None]
+    external_seen_at: Mapped[datetime | None]
     opened_at: Mapped[datetime]
     opened_on: Mapped[date]
     size: Mapped[float]

@@ -178,7 +178,10 @@ class AuditEntry(Base):
 
 
 class OutboxCommand(Base):
-    """An effect on another system, waiting to be sent or sent; in order within ``record_key``."""
+    """An effect on another system, waiting to be sent or sent; in order within ``record_key``.
+
+    Without a company it is about the platform as a whole, such as an alert about a model.
+    """
 
     __tablename__ = "outbox"
     __table_args__ = (
@@ -188,7 +191,7 @@ class OutboxCommand(Base):
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     idempotency_key: Mapped[str] = mapped_column(String(200), unique=True)
-    company_id: Mapped[str] = mapped_column(ForeignKey("companies.id"))
+    company_id: Mapped[str | None] = mapped_column(ForeignKey("companies.id"))
     record_key: Mapped[str]
     command: Mapped[str]
     payload: Mapped[dict[str, Any]]
@@ -198,6 +201,17 @@ class OutboxCommand(Base):
     last_error: Mapped[str | None]
     created_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
+
+    @property
+    def company(self) -> str:
+        """The company whose record it is about.
+
+        Raises:
+            ValueError: it is about the platform.
+        """
+        if self.company_id is None:
+            raise ValueError(f"the command {self.command!r} {self.idempotency_key!r} belongs to no company")
+        return self.company_id
 
 
 class IdempotentAnswer(Base):

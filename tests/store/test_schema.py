@@ -3,10 +3,22 @@
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, inspect
+from sqlalchemy import Engine, inspect, text
 
 from crewflow_assets.store import schema
 from crewflow_assets.store.tables import Base
+
+FIRST_CONFLICT = """
+    INSERT INTO conflicts (id, company_id, conflict_id, conflict_type, state, record_type, worker_id, project_id,
+        timecard_date, last_sync_timestamp, opened_at, opened_on, size, blind)
+    VALUES (1, 'c-1', 'x-1', 'duplicate', 'resolved', 'timecard', 'w-1', 'p-1', '2026-03-01',
+        '2026-03-01 06:00:00', '2026-03-01 12:00:00', '2026-03-01', 1.0, false)
+"""
+ITS_DECISION = """
+    INSERT INTO conflict_resolutions (id, company_id, conflict, conflict_type, action, method, state, decided_by,
+        decided_at, propensity)
+    VALUES ('d-1', 'c-1', 1, 'duplicate', 'use_crewflow', 'person', 'in_force', 'dana', '2026-03-01 12:00:00', 0.0)
+"""
 
 
 def differences(target: Engine) -> list[object]:
@@ -33,3 +45,21 @@ def test_the_migrations_can_be_undone_and_redone(store: Engine) -> None:
     assert schema.current() is None
     assert schema.upgrade() == (None, schema.head())
     assert differences(store) == []
+
+
+def test_a_filled_database_is_migrated(store: Engine) -> None:
+    """SQLite cannot rebuild a table that others refer to, as a change of a column would."""
+    config = schema.alembic_config()
+    with store.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0003")
+        connection.execute(
+            text(
+                "INSERT INTO companies (id, name, industry, created_at) VALUES ('c-1', '', '', '2026-03-01 12:00:00')"
+            )
+        )
+        connection.execute(text(FIRST_CONFLICT))
+        connection.execute(text(ITS_DECISION))
+    assert schema.upgrade() == ("0003", schema.head())
+    with store.begin() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM conflict_resolutions JOIN conflicts ON true")) == 1

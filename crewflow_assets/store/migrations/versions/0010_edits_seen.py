@@ -14,13 +14,8 @@ COLUMNS = ("crewflow_seen_at", "external_seen_at")
 def upgrade() -> None:
     for name in COLUMNS:
         op.add_column("conflicts", sa.Column(name, sa.DateTime(timezone=True), nullable=True))
-    op.execute("UPDATE conflicts SET crewflow_seen_at = opened_at, external_seen_at = opened_at")
-    with op.batch_alter_table("conflicts") as table:
-        for name in COLUMNS:
-            table.alter_column(name, nullable=False)
 
 
 def downgrade() -> None:
-    with op.batch_alter_table("conflicts") as table:
-        for name in COLUMNS:
-            table.drop_column(name)
+    for name in COLUMNS:
+        op.drop_column("conflicts", name)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from benchmarks.mapping_data import Split, Task, splits
-from crewflow_assets.cost_code_mapping.text import stacked
+from crewflow_assets.cost_code_mapping.text import stacked, vectors
 from crewflow_assets.evaluation.calibration import automatic_threshold
 
 Floats = NDArray[np.floating]
@@ -67,7 +67,8 @@ class Baseline(ABC):
 
     def spelling(self, rows: NDArray[np.int64]) -> Floats:
         """Return the similarity of character 2- to 5-grams of names and targets."""
-        similar: Floats = (stacked([self.task.queries[row].name for row in rows]) @ self.task.chart.names.T).toarray()
+        targets = vectors([target.name for target in self.task.chart.targets])
+        similar: Floats = (stacked([self.task.queries[row].name for row in rows]) @ targets.T).toarray()
         return similar
 
     def nearest(self, split: Split) -> Floats:

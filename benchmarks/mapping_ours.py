@@ -27,7 +27,7 @@ from crewflow_assets.cost_code_mapping.features import COLUMN, FEATURES, candida
 from crewflow_assets.cost_code_mapping.history import History
 from crewflow_assets.cost_code_mapping.model import MappingPredictor
 from crewflow_assets.cost_code_mapping.pool import Pool, pool_features
-from crewflow_assets.cost_code_mapping.text import normalised, spoken, stacked
+from crewflow_assets.cost_code_mapping.text import normalised, stacked, unordered
 from crewflow_assets.encoder import encoder
 
 SHARES = (0.05, 0.1, 0.25, 0.5)
@@ -59,7 +59,7 @@ class Workbench:
         self.bare = self.own_features(np.arange(n), [NOTHING] * n)
         self.with_history = self.own_features(np.arange(n), self.histories)
         self.embeddings = np.stack([query.embedding for query in task.queries])
-        self.context_embeddings = encoder().encode([spoken(query.source.context) for query in task.queries])
+        self.context_embeddings = encoder().encode([unordered(query.source.context) for query in task.queries])
         self.has_context = any(query.source.context != query.source.name for query in task.queries)
         spelt = stacked([query.name for query in task.queries])
         alike = self.embeddings @ self.embeddings.T + SPELLING_WEIGHT * (spelt @ spelt.T).toarray()

@@ -27,7 +27,7 @@ from crewflow_assets.settings import get_settings
 Floats = NDArray[np.float32]
 
 LONGEST = 64  # tokens; names of cost codes and accounts have about ten
-BATCH = 64
+BATCH = 32
 KEPT_TEXTS = 200_000
 STORED_FROM = 1000
 """So many new texts at once take seconds, and are kept on disk."""
@@ -54,7 +54,7 @@ class Encoder:
         )
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.enable_truncation(LONGEST)
-        self._tokenizer.enable_padding()
+        self._tokenizer.no_padding()  # ``_run`` pads to the longest of its batch
         self._inputs = {given.name for given in self._session.get_inputs()}
         self._kept: OrderedDict[str, Floats] = OrderedDict()
         self._stored = StoredEmbeddings(stored_beside(folder))
@@ -108,26 +108,28 @@ class Encoder:
 
     def _encoded(self, new: Sequence[str]) -> dict[str, Floats]:
         """Encode texts and keep them in memory."""
-        new = sorted(new, key=len)  # texts of like length are padded least
-        batches = [new[start : start + BATCH] for start in range(0, len(new), BATCH)]
+        tokens = [encoding.ids for encoding in self._tokenizer.encode_batch(list(new))]
+        order = sorted(range(len(new)), key=lambda place: len(tokens[place]))  # those of like length are padded least
+        batches = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+        inputs = [[tokens[place] for place in batch] for batch in batches]
         if len(batches) > 1:
             with ThreadPoolExecutor(os.cpu_count()) as pool:  # ONNX Runtime lets go of the interpreter's lock
-                outputs = list(pool.map(self._run, batches))
+                outputs = list(pool.map(self._run, inputs))
         else:
-            outputs = [self._run(batch) for batch in batches]
+            outputs = [self._run(batch) for batch in inputs]
         fresh: dict[str, Floats] = {}
         for batch, output in zip(batches, outputs, strict=True):
-            fresh.update(zip(batch, output, strict=True))
+            fresh.update(zip((new[place] for place in batch), output, strict=True))
         return self._remember(fresh)
 
-    def _run(self, texts: Sequence[str]) -> Floats:
-        encodings = self._tokenizer.encode_batch(list(texts))
-        mask = np.array([e.attention_mask for e in encodings], np.int64)
-        given = {
-            "input_ids": np.array([e.ids for e in encodings], np.int64),
-            "attention_mask": mask,
-            "token_type_ids": np.zeros_like(mask),
-        }
+    def _run(self, tokens: Sequence[Sequence[int]]) -> Floats:
+        longest = max(map(len, tokens))
+        ids = np.zeros((len(tokens), longest), np.int64)
+        mask = np.zeros_like(ids)
+        for row, one in enumerate(tokens):
+            ids[row, : len(one)] = one
+            mask[row, : len(one)] = 1
+        given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         [hidden] = self._session.run(None, {name: given[name] for name in self._inputs})
         pooled = (hidden * mask[:, :, None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
         unit: Floats = (pooled / np.linalg.norm(pooled, axis=1, keepdims=True)).astype(np.float32)

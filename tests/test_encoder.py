@@ -90,15 +90,15 @@ def test_any_texts_have_finite_embeddings_in_their_order(texts: list[str]) -> No
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Keep the batches that really run."""
+    """Keep what is really encoded."""
     ran: list[list[str]] = []
-    real = Encoder._run
+    real = Encoder._encoded
 
     def run(self: Encoder, texts: Any) -> Any:
-        ran.append(list(texts))
+        ran.extend([list(texts)] if texts else [])
         return real(self, texts)
 
-    monkeypatch.setattr(Encoder, "_run", run)
+    monkeypatch.setattr(Encoder, "_encoded", run)
     return ran
 
 

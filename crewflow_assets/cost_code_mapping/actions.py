@@ -194,7 +194,7 @@ def record_imported(session: Session, imported: list[ImportedMapping]) -> Mappin
 
 def reopen_refused(session: Session, command: OutboxCommand, reason: str) -> None:
     """Re-open a mapping that the other side refused, unless it was decided again since."""
-    ledger = MappingLedger(session, command.company_id)
+    ledger = MappingLedger(session, command.company)
     item: Item = (command.payload["kind"], command.payload["source_code"], command.payload["system"])
     mapping = ledger.mappings.get(item)
     if mapping is None or mapping.decision_id != command.payload["decision_id"]:

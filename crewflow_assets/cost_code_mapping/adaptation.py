@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from crewflow_assets.cost_code_mapping.text import spoken
+from crewflow_assets.cost_code_mapping.text import spoken, unordered
 from crewflow_assets.encoder import encoder
 
 Floats = NDArray[np.float32]
@@ -111,7 +111,7 @@ def fit_adaptation(
     encode = encoder().encode
     data = [
         (
-            torch.from_numpy(encode([spoken(source) for source in c.sources])),
+            torch.from_numpy(encode([unordered(source) for source in c.sources])),
             torch.from_numpy(encode([spoken(target) for target in c.targets])),
             torch.from_numpy(c.right),
         )

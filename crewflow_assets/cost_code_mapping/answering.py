@@ -237,8 +237,8 @@ def reason(evidence: Evidence, candidate: int) -> str:
     by_type = moved[COLUMN["cost_type_match"]] + moved[COLUMN["cost_type_clash"]]
     if by_history >= DOUBLED and (said := _history_reason(evidence, candidate)):
         return said
-    spoken = words(query.source.name)
-    shared = sorted((query.words & set(words(target.context))) - FILLERS, key=spoken.index)
+    standing = words(target.context)
+    shared = sorted((query.words & set(standing)) - FILLERS, key=standing.index)
     if by_others >= DOUBLED and by_others > max(by_words, by_type):
         return "Other companies book codes like this to such accounts"
     if shared and by_words >= by_type:

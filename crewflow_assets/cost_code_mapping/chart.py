@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 from crewflow_assets.cost_code_mapping.text import (
     COST_TYPES,
     Grams,
+    Weighted,
     code_prefix,
+    code_stem,
     cost_type,
     grams,
     normalised,
     spoken,
+    unordered,
     vectors,
     words,
 )
@@ -72,26 +75,28 @@ class Query:
     words: frozenset[str]
     cost_type: str | None
     prefix: str
+    stem: str
     memory: str
     embedding: Floats
 
 
 def prepare(sources: Sequence[Source]) -> list[Query]:
     """Prepare sources; many at once are cheaper than one by one."""
-    embeddings = encoder().encode([spoken(s.name) for s in sources])
+    embeddings = encoder().encode([unordered(s.name) for s in sources])
     return [Query(*_read(source), embedding) for source, embedding in zip(sources, embeddings, strict=True)]
 
 
 @lru_cache(maxsize=KEPT_SOURCES)
-def _read(source: Source) -> tuple[Source, Grams, Grams, frozenset[str], str | None, str, str]:
+def _read(source: Source) -> tuple[Source, Grams, Grams, frozenset[str], str | None, str, str, str]:
     """Return all of a query but its embedding, in the order of its fields."""
     return (
         source,
         grams(source.name),
         grams(source.context),
-        frozenset(words(source.name)),
+        frozenset(sorted(words(source.name))),
         cost_type(source.name, source.code),
         code_prefix(source.code),
+        code_stem(source.code),
         normalised(source.name),
     )
 
@@ -102,8 +107,8 @@ class Chart:
     def __init__(self, targets: Sequence[Target]) -> None:
         self.targets = tuple(targets)
         self.position = {target.code: i for i, target in enumerate(self.targets)}
-        self.names = vectors([target.name for target in self.targets])
-        self.contexts = vectors([target.context for target in self.targets])
+        self.names = Weighted.of(vectors([target.name for target in self.targets]))
+        self.contexts = Weighted.of(vectors([target.context for target in self.targets]))
         self.embeddings = encoder().encode([spoken(target.name) for target in self.targets])
         self.context_embeddings = encoder().encode([spoken(target.context) for target in self.targets])
         vocabularies = [frozenset(words(target.context)) for target in self.targets]

@@ -11,15 +11,13 @@ from numpy.typing import NDArray
 
 from crewflow_assets.cost_code_mapping.chart import Chart, Floats, Query
 from crewflow_assets.cost_code_mapping.history import Grouped, History
-from crewflow_assets.cost_code_mapping.text import (
-    DIMENSIONS,
-    Grams,
-)
+from crewflow_assets.cost_code_mapping.text import dense
 
 FEATURES = (
     "name_similarity",
     "context_similarity",
     "encoder_name",
+    "encoder_context",
     "source_covered",
     "target_covered",
     "cost_type_match",
@@ -33,11 +31,13 @@ FEATURES = (
     "log_share_all",
     "log_share_group",
     "log_share_prefix",
+    "log_share_stem",
     "log_share_cost_type",
     "log_share_group_type",
     "log_share_prefix_type",
     "share_group",
     "share_prefix",
+    "share_stem",
     "nearest",
     "nearest_spelling",
     "neighbours",
@@ -74,14 +74,13 @@ def write_features(
 ) -> None:
     """Write what ``features_of_many`` returns ``into`` an array of its shape."""
     embeddings = np.stack([query.embedding for query in queries])
-    contexts = _dense([query.context for query in queries])
-    _write_text_features(queries, chart, embeddings, contexts, into)
+    _write_text_features(queries, chart, embeddings, into)
     kinds = [query.source.kind for query in queries]
     into[:, OF_HISTORY] = 0
     if not len(history):
         return
     cosine = np.clip(embeddings @ history.embeddings.T, 0, 1)
-    spelling: Floats = (history.contexts @ contexts).T
+    spelling: Floats = (history.contexts @ dense([query.context for query in queries])).T
     for kind in dict.fromkeys(kinds):
         asked, told = np.flatnonzero([one == kind for one in kinds]), history.grouped(kind)
         if len(told.rows):
@@ -91,12 +90,11 @@ def write_features(
             into[asked, OF_HISTORY] = found
 
 
-def _write_text_features(
-    queries: Sequence[Query], chart: Chart, embeddings: Floats, contexts: Floats, into: Floats
-) -> None:
-    into[:, COLUMN["name_similarity"]] = (chart.names @ _dense([query.name for query in queries])).T
-    into[:, COLUMN["context_similarity"]] = (chart.contexts @ contexts).T
+def _write_text_features(queries: Sequence[Query], chart: Chart, embeddings: Floats, into: Floats) -> None:
+    into[:, COLUMN["name_similarity"]] = chart.names.like([query.name for query in queries])
+    into[:, COLUMN["context_similarity"]] = chart.contexts.like([query.context for query in queries])
     into[:, COLUMN["encoder_name"]] = embeddings @ chart.embeddings.T
+    into[:, COLUMN["encoder_context"]] = embeddings @ chart.context_embeddings.T
     cost_type_columns = slice(COLUMN["cost_type_match"], COLUMN["cost_type_clash"] + 1)
     kind_columns = slice(COLUMN["is_direct_cost"], COLUMN["is_balance_sheet"] + 1)
     for query, row in zip(queries, into, strict=True):
@@ -117,24 +115,27 @@ def _of_history(
     """
     same_group = told.groups.same_as([query.source.group for query in queries]) & known
     same_prefix = told.prefixes.same_as([query.prefix for query in queries]) & known
+    same_stem = told.stems.same_as([query.stem for query in queries]) & known
     same_type = told.cost_types.same_as([query.cost_type for query in queries]) & known
-    weights = np.empty((8, *known.shape))
-    weights[:6] = known, same_group, same_prefix, same_type, same_group & same_type, same_prefix & same_type
-    weights[6] = np.exp(NEIGHBOUR_SHARPNESS * (cosine - 1)) * known
-    weights[7] = told.memories.same_as([query.memory for query in queries]) & known
+    weights = np.empty((9, *known.shape))
+    weights[:4] = known, same_group, same_prefix, same_stem
+    weights[4:7] = same_type, same_group & same_type, same_prefix & same_type
+    weights[7] = np.exp(NEIGHBOUR_SHARPNESS * (cosine - 1)) * known
+    weights[8] = told.memories.same_as([query.memory for query in queries]) & known
     counts = np.add.reduceat(weights, told.starts, axis=-1)
     totals = counts.sum(axis=-1, keepdims=True)
     shares = counts / np.maximum(1.0, totals)
     nearest = np.maximum.reduceat(np.stack([cosine, spelling]) * known, told.starts, axis=-1)
-    lifts, lift_without = _lift(counts[:7], totals[:7], size), _lift(np.zeros(1), totals[:7], size)
+    lifts, lift_without = _lift(counts[:8], totals[:8], size), _lift(np.zeros(1), totals[:8], size)
     of_used = {
         "used_before": counts[0] > 0,
         **dict(zip(_LIFTS, lifts, strict=True)),
         "share_group": shares[1],
         "share_prefix": shares[2],
+        "share_stem": shares[3],
         "nearest": nearest[0],
         "nearest_spelling": nearest[1],
-        "memory": shares[7],
+        "memory": shares[8],
     }
     found = np.zeros((len(queries), len(FEATURES) - OF_HISTORY.start, size), np.float32)
     for name, values in zip(_LIFTS, lift_without, strict=True):
@@ -144,17 +145,9 @@ def _of_history(
 
 
 _LIFTS = (
-    *("log_share_all", "log_share_group", "log_share_prefix", "log_share_cost_type"),
-    *("log_share_group_type", "log_share_prefix_type", "neighbours"),
+    *("log_share_all", "log_share_group", "log_share_prefix", "log_share_stem"),
+    *("log_share_cost_type", "log_share_group_type", "log_share_prefix_type", "neighbours"),
 )
-
-
-def _dense(rows: Sequence[Grams]) -> Floats:
-    """Return the vectors as columns, shape (DIMENSIONS, len(rows)): so a sparse matrix is multiplied soonest."""
-    found = np.zeros((DIMENSIONS, len(rows)), np.float32)
-    for column, row in enumerate(rows):
-        found[row.places, column] = row.weights
-    return found
 
 
 def _lift(counts: NDArray[np.floating], total: NDArray[np.floating], size: int) -> NDArray[np.floating]:

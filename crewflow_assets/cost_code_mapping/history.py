@@ -57,6 +57,7 @@ class Grouped:
     memories: Labels
     groups: Labels
     prefixes: Labels
+    stems: Labels
     cost_types: Labels
 
 
@@ -71,6 +72,7 @@ class History:
     memories: Labels
     groups: Labels
     prefixes: Labels
+    stems: Labels
     cost_types: Labels
     _grouped: dict[str, Grouped] = field(default_factory=dict, init=False, repr=False)
 
@@ -85,6 +87,7 @@ class History:
             memories=Labels.of([query.memory for query in queries]),
             groups=Labels.of([query.source.group for query in queries]),
             prefixes=Labels.of([query.prefix for query in queries]),
+            stems=Labels.of([query.stem for query in queries]),
             cost_types=Labels.of([query.cost_type for query in queries]),
         )
 
@@ -98,6 +101,7 @@ class History:
             memories=self.memories.only(rows),
             groups=self.groups.only(rows),
             prefixes=self.prefixes.only(rows),
+            stems=self.stems.only(rows),
             cost_types=self.cost_types.only(rows),
         )
 
@@ -113,7 +117,7 @@ class History:
             usable = np.flatnonzero(self.usable(kind))
             rows = usable[np.argsort(self.positions[usable], kind="stable")]
             accounts, starts = np.unique(self.positions[rows], return_index=True)
-            labels = (self.memories, self.groups, self.prefixes, self.cost_types)
+            labels = (self.memories, self.groups, self.prefixes, self.stems, self.cost_types)
             found = Grouped(rows, starts, accounts, *(each.only(rows) for each in labels))
             self._grouped[kind] = found
         return found

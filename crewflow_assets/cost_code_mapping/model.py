@@ -6,10 +6,8 @@ company's own history it stands on; and for the threshold, read off confidences 
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,15 +16,15 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from crewflow_assets.cost_code_mapping.adaptation import Adaptation, Pairs, fit_adaptation
+from crewflow_assets.cost_code_mapping.adaptation import Adaptation
 from crewflow_assets.cost_code_mapping.chart import Chart, Query
+from crewflow_assets.cost_code_mapping.confidence import CONFIDENCE_INPUTS, confidence_inputs, fit_confidence
 from crewflow_assets.cost_code_mapping.features import COLUMN, write_features
 from crewflow_assets.cost_code_mapping.features import FEATURES as OWN_FEATURES
 from crewflow_assets.cost_code_mapping.history import History
-from crewflow_assets.cost_code_mapping.pool import FEATURES as POOL_FEATURES
-from crewflow_assets.cost_code_mapping.pool import FEWEST_COMPANIES, Pool, pool_features
+from crewflow_assets.cost_code_mapping.learned import LEARNED, Learned, learn, nothing_learned
+from crewflow_assets.cost_code_mapping.pool import FEWEST_COMPANIES, Pool
 from crewflow_assets.cost_code_mapping.ranker import Queries, fit_conditional_logit
-from crewflow_assets.cost_code_mapping.text import normalised, spoken
 from crewflow_assets.encoder import checkpoint, encoder
 from crewflow_assets.errors import NotReadyError
 from crewflow_assets.evaluation.calibration import automatic_threshold
@@ -35,14 +33,8 @@ from crewflow_assets.spec import Predictor
 
 Floats = NDArray[np.floating]
 
-LEARNED = ("adapted", *POOL_FEATURES)
 ALL_FEATURES = (*OWN_FEATURES, *LEARNED)
 FOLDS = 4
-ROWS_AT_ONCE = 50_000
-CONFIDENCE_INPUTS = (
-    *("logit_first", "margin", "log_history", "own_share", "nearest", "memory", "log_candidates", "entropy"),
-    "margin_by_history",
-)
 FILE = "mapping.json"
 
 
@@ -53,66 +45,6 @@ class Ranking:
     order: NDArray[np.int64]
     probabilities: Floats
     confidence: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Learned:
-    """What other companies taught."""
-
-    adaptation: Adaptation
-    pool: Pool
-
-    def of_query(self, query: Query, chart: Chart) -> Floats:
-        """Return the learned features of a query's candidates, shape (len(chart), len(LEARNED))."""
-        features = np.empty((1, len(LEARNED), len(chart)), np.float32)
-        self.write(query.embedding[None], chart, features)
-        found: Floats = features[0].T
-        return found
-
-    def write(self, embeddings: Floats, chart: Chart, into: Floats) -> None:
-        """Write the same for several queries, by their embeddings, into shape (queries, len(LEARNED), len(chart))."""
-        into[:, 0] = (self.adaptation.sources(embeddings) @ _adapted_chart(self, chart).T) * self.adaptation.scale
-        places = _pool_places(self, chart)
-        votes = np.zeros((len(embeddings), len(chart)), np.float32)
-        if len(self.pool):
-            votes[:, places >= 0] = self.pool.votes(embeddings)[:, places[places >= 0]]
-        into[:, 1:] = np.moveaxis(pool_features(votes), -1, 1)
-
-    def of_table(self, table: pd.DataFrame) -> Floats:
-        """Return the same for every row of a feature table."""
-        source_place, sources = pd.factorize(table["source_name"])
-        target_place, targets = pd.factorize(table["candidate_text"])
-        adapted_sources = self.adaptation.sources(_encode(sources))
-        adapted_targets = self.adaptation.targets(_encode(targets))
-        adapted = np.empty(len(table), np.float32)
-        for start in range(0, len(table), ROWS_AT_ONCE):
-            rows = slice(start, start + ROWS_AT_ONCE)
-            adapted[rows] = np.einsum(
-                "ij,ij->i", adapted_sources[source_place[rows]], adapted_targets[target_place[rows]]
-            )
-        votes = np.zeros(len(table), np.float32)
-        if len(self.pool):
-            name_place, names = pd.factorize(table["candidate_name"])
-            known = np.array([self.pool.targets.get(normalised(name), -1) for name in names])[name_place]
-            given = self.pool.votes(_encode(sources))[source_place, known]
-            votes = np.where(known >= 0, given, 0).astype(np.float32)
-        starts = Queries.of(table).starts
-        pooled = [pool_features(votes[a:b]) for a, b in pairwise(starts)]
-        return np.column_stack([adapted * self.adaptation.scale, np.concatenate(pooled)])
-
-
-def _encode(texts: Iterable[str]) -> NDArray[np.float32]:
-    return encoder().encode([spoken(text) for text in texts])
-
-
-@lru_cache(maxsize=64)
-def _adapted_chart(learned: Learned, chart: Chart) -> Floats:
-    return learned.adaptation.targets(chart.context_embeddings)
-
-
-@lru_cache(maxsize=64)
-def _pool_places(learned: Learned, chart: Chart) -> NDArray[np.int64]:
-    return np.array([learned.pool.targets.get(normalised(target.name), -1) for target in chart.targets], np.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,7 +91,7 @@ class MappingPredictor(Predictor):
             for order, row in zip(np.argsort(-probabilities, axis=1, kind="stable"), features, strict=True)
         ]
         firsts = np.stack([row[:, order[0]] for row, order in zip(features, orders, strict=True)])
-        inputs = _confidence_inputs(firsts, probabilities, orders, n_history)
+        inputs = confidence_inputs(firsts, probabilities, orders, n_history)
         confidences = expit(inputs @ self.confidence_weights)
         return [
             Ranking(order, row, float(confidence))
@@ -168,7 +100,8 @@ class MappingPredictor(Predictor):
 
     def rank_table(self, table: pd.DataFrame) -> list[Ranking]:
         """Rank every query of a feature table."""
-        return self._rank_rows(_matrix(table, self.learned.of_table(table)), Queries.of(table), _history_sizes(table))
+        features = np.column_stack([_own_features(table), self.learned.of_table(table)])
+        return self._rank_rows(features, Queries.of(table), _history_sizes(table))
 
     def _rank_rows(self, features: Floats, queries: Queries, history: NDArray[np.int64]) -> list[Ranking]:
         bounds = zip(queries.starts[:-1], queries.starts[1:], history, strict=True)
@@ -229,28 +162,29 @@ def fit(
         pool_from: The least number of companies behind what is pooled.
 
     Raises:
-        ValueError: there are no training rows.
+        ValueError: there are no training rows, or the table lacks a feature.
     """
     train = table[table["fold"] == "train"].reset_index(drop=True)
     if train.empty:
         raise ValueError("the feature table has no rows of the fold 'train'; import more companies")
+    own = _own_features(train)
     queries, mask = Queries.of(train), np.array([name in using for name in ALL_FEATURES])
     fold = np.array([int(uniform("inner fold", company) * FOLDS) for company in train["company_id"]])
     needs_others = bool(set(using) & set(LEARNED))
-    learned = _learn(train, seed, pool_from) if needs_others else _nothing_learned()
+    learned = learn(train, seed=seed, pool_from=pool_from) if needs_others else nothing_learned()
     outside = np.zeros((len(train), len(LEARNED)), np.float32)
     if needs_others:
         for held_out in np.unique(fold):
             rows = fold == held_out
-            outside[rows] = _learn(train[~rows], seed, pool_from).of_table(train[rows])
-    features = _matrix(train, outside)
+            outside[rows] = learn(train[~rows], seed=seed, pool_from=pool_from).of_table(train[rows])
+    features = np.column_stack([own, outside])
     history = _history_sizes(train)
     stands = float(train["stood"].to_numpy()[queries.first_rows].mean())
     weights = fit_conditional_logit(features, queries, mask)
     companies = train["company_id"].to_numpy()[queries.first_rows]
     asked = _asked_outside(features, queries, history, fold[queries.first_rows], mask)
     threshold = automatic_threshold(_confidence_outside(asked, fold[queries.first_rows]), asked.right, companies)
-    return MappingPredictor(weights, _fit_confidence(asked.inputs, asked.right), threshold.value, stands, learned)
+    return MappingPredictor(weights, fit_confidence(asked.inputs, asked.right), threshold.value, stands, learned)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -273,7 +207,7 @@ def _asked_outside(
             given = features[queries.starts[query] : queries.starts[query + 1]]
             probabilities, order = _ranked(given, weights)
             sizes = history[query : query + 1]
-            inputs[query] = _confidence_inputs(given[order[:1]], probabilities[None], [order], sizes)[0]
+            inputs[query] = confidence_inputs(given[order[:1]], probabilities[None], [order], sizes)[0]
             right[query] = order[0] == queries.labels[query]
     return _Asked(inputs, right)
 
@@ -284,7 +218,7 @@ def _confidence_outside(asked: _Asked, fold: NDArray[np.int64]) -> Floats:
     for held_out in np.unique(fold):
         mine = fold == held_out
         others = ~mine if not mine.all() else mine
-        confidence[mine] = expit(asked.inputs[mine] @ _fit_confidence(asked.inputs[others], asked.right[others]))
+        confidence[mine] = expit(asked.inputs[mine] @ fit_confidence(asked.inputs[others], asked.right[others]))
     return confidence
 
 
@@ -296,31 +230,22 @@ def _ranked(features: Floats, weights: Floats) -> tuple[Floats, NDArray[np.int64
     return probabilities, _memory_first(np.argsort(-probabilities, kind="stable"), features[:, COLUMN["memory"]])
 
 
-def _matrix(table: pd.DataFrame, learned: Floats) -> Floats:
-    return np.column_stack([table[list(OWN_FEATURES)].to_numpy(np.float32), learned])
+def _own_features(table: pd.DataFrame) -> NDArray[np.float32]:
+    """Return the columns of the features.
+
+    Raises:
+        ValueError: the table was made before there were some of them.
+    """
+    missing = [name for name in OWN_FEATURES if name not in table]
+    if missing:
+        raise ValueError(f"the feature table has no column {', '.join(missing)}; make it anew with this version")
+    features: NDArray[np.float32] = table[list(OWN_FEATURES)].to_numpy(np.float32)
+    return features
 
 
 def _history_sizes(table: pd.DataFrame) -> NDArray[np.int64]:
     sizes: NDArray[np.int64] = table["n_history"].to_numpy(np.int64)[Queries.of(table).first_rows]
     return sizes
-
-
-def _learn(train: pd.DataFrame, seed: int, pool_from: int) -> Learned:
-    """Fit adaptation and pool on all companies of a table."""
-    right = train[train["label"] == 1].drop_duplicates(["company_id", "system", "kind", "source_code"])
-    pairs = []
-    for chart, rows in train.groupby(["company_id", "system"], sort=True):
-        targets = rows["candidate_text"].drop_duplicates().tolist()
-        place = {text: i for i, text in enumerate(targets)}
-        mine = right[(right["company_id"] == chart[0]) & (right["system"] == chart[1])]
-        labels = np.array([place[text] for text in mine["candidate_text"]], np.int64)
-        pairs.append(Pairs(tuple(mine["source_name"]), tuple(targets), labels))
-    decisions = zip(right["company_id"], right["source_name"], right["candidate_name"], strict=True)
-    return Learned(fit_adaptation(pairs, seed=seed), Pool.of(decisions, least=pool_from))
-
-
-def _nothing_learned() -> Learned:
-    return Learned(Adaptation.none(encoder().width), Pool.of([]))
 
 
 def _memory_first(order: NDArray[np.int64], memory: Floats) -> NDArray[np.int64]:
@@ -329,41 +254,3 @@ def _memory_first(order: NDArray[np.int64], memory: Floats) -> NDArray[np.int64]
     if memory[remembered] < 1:
         return order
     return np.concatenate([[remembered], order[order != remembered]])
-
-
-def _confidence_inputs(
-    firsts: Floats, probabilities: Floats, orders: Sequence[NDArray[np.int64]], n_history: NDArray[np.int64]
-) -> Floats:
-    """Return what the confidence in the first candidate of each query is made of, a column of ones first.
-
-    ``firsts`` has the features of each query's first candidate, shape (queries, features).
-    """
-    rows = np.arange(len(orders))
-    p = np.clip(probabilities[rows, [order[0] for order in orders]], 1e-6, 1 - 1e-6)
-    second = probabilities[rows, [order[1] for order in orders]] if probabilities.shape[1] > 1 else 1e-6
-    margin = np.log(p / np.maximum(second, 1e-6))
-    history = np.log1p(n_history) / 5
-    return np.column_stack(
-        [
-            np.ones(len(orders)),
-            np.log(p / (1 - p)),
-            margin,
-            history,
-            firsts[:, COLUMN["share_group"]] + firsts[:, COLUMN["share_prefix"]],
-            firsts[:, COLUMN["nearest"]],
-            firsts[:, COLUMN["memory"]],
-            np.full(len(orders), np.log(probabilities.shape[1]) / 5),
-            -(probabilities * np.log(np.maximum(probabilities, 1e-9))).sum(axis=1) / 5,
-            margin * history,
-        ]
-    )
-
-
-def _fit_confidence(inputs: Floats, right: Floats) -> Floats:
-    from sklearn.linear_model import LogisticRegression  # seconds to import; serving does not need it
-
-    if right.all() or not right.any():
-        share = (right.sum() + 1) / (len(right) + 2)
-        return np.concatenate([[np.log(share / (1 - share))], np.zeros(len(CONFIDENCE_INPUTS))])
-    fitted = LogisticRegression(C=1.0, max_iter=1000).fit(inputs[:, 1:], right)
-    return np.concatenate([fitted.intercept_, fitted.coef_[0]])

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from crewflow_assets.cost_code_mapping.text import normalised, spoken
+from crewflow_assets.cost_code_mapping.text import normalised, unordered
 from crewflow_assets.encoder import encoder
 
 Floats = NDArray[np.float32]
@@ -46,7 +46,7 @@ class Pool:
         kept = sorted(pair for pair, members in companies.items() if len(members) >= least)
         targets = {name: place for place, name in enumerate(sorted({target for _, target in kept}))}
         return cls(
-            embeddings=encoder().encode([spoken(spelt[source]) for source, _ in kept]),
+            embeddings=encoder().encode([unordered(spelt[source]) for source, _ in kept]),
             places=np.array([targets[target] for _, target in kept], np.int64),
             targets=targets,
         )

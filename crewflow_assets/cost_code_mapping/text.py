@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,8 +90,13 @@ def _singular(word: str) -> str:
 
 
 def spoken(text: str) -> str:
-    """Return a name as the encoder reads it: its words in their order, or the name itself where it has none."""
+    """Return an account's name as the encoder reads it: its words in their order, or the name itself without any."""
     return " ".join(spelt_out(text)) or text
+
+
+def unordered(text: str) -> str:
+    """Return a source's name as the encoder reads it: its words in alphabetical order: theirs cannot matter."""
+    return " ".join(sorted(spelt_out(text) or text.split()))
 
 
 def normalised(text: str) -> str:
@@ -161,9 +166,43 @@ def stacked(rows: Sequence[Grams]) -> sparse.csr_matrix:
     return sparse.csr_matrix((weights, places, ends), shape=(len(rows), DIMENSIONS))
 
 
+def dense(rows: Sequence[Grams]) -> NDArray[np.float32]:
+    """Return the vectors as columns, shape (DIMENSIONS, len(rows)): so a sparse matrix is multiplied soonest."""
+    found = np.zeros((DIMENSIONS, len(rows)), np.float32)
+    for column, row in enumerate(rows):
+        found[row.places, column] = row.weights
+    return found
+
+
 def vectors(texts: Sequence[str]) -> sparse.csr_matrix:
     """Return one unit-length row of character 2- to 5-gram counts for each text, shape (texts, DIMENSIONS)."""
     return stacked([grams(text) for text in texts])
+
+
+@dataclass(frozen=True, slots=True)
+class Weighted:
+    """Texts whose n-grams count by how rare they are among these texts (TF-IDF): smoothed log, unit length."""
+
+    rarity: NDArray[np.float32]
+    rows: sparse.csr_matrix
+
+    @classmethod
+    def of(cls, counts: sparse.csr_matrix) -> Self:
+        """Weight the rows of ``vectors``."""
+        having = np.bincount(counts.indices, minlength=DIMENSIONS)
+        rarity = (np.log((1 + counts.shape[0]) / (1 + having)) + 1).astype(np.float32)
+        rows = counts.multiply(rarity).tocsr()
+        lengths = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
+        return cls(rarity, sparse.diags(1 / np.maximum(lengths, 1e-9)).dot(rows).astype(np.float32))
+
+    def like(self, asked: Sequence[Grams]) -> NDArray[np.float32]:
+        """Return the cosines of other texts with these, shape (asked, texts)."""
+        weighted = []
+        for text in asked:
+            weights = text.weights * self.rarity[text.places]
+            weighted.append(Grams(text.places, weights / (math.sqrt(weights @ weights) or 1.0)))
+        cosines: NDArray[np.float32] = (self.rows @ dense(weighted)).T
+        return cosines
 
 
 def code_prefix(code: str) -> str:
@@ -176,3 +215,13 @@ def code_prefix(code: str) -> str:
         return parts[0].lower()
     digits = re.match(r"[0-9]+", code)
     return digits.group(0)[: max(1, len(digits.group(0)) - 2)] if digits else code[:2].lower()
+
+
+def code_stem(code: str) -> str:
+    """Return what a code has in common with its nearest neighbours: all before its last part, or last character.
+
+    The last part is cut off where there are three or more ("16-100.L", "03 30 00"), else the last character.
+    """
+    plain = code.strip().lower()
+    cuts = [cut.start() for cut in re.finditer(r"[-. _/]+", plain)]
+    return plain[: cuts[-1]] if len(cuts) > 1 else plain[:-1]

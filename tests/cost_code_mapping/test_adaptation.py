@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from crewflow_assets.cost_code_mapping.adaptation import Adaptation, Pairs, fit_adaptation
-from crewflow_assets.cost_code_mapping.text import spoken
+from crewflow_assets.cost_code_mapping.text import spoken, unordered
 from crewflow_assets.encoder import encoder
 
 TRADES = ("Electrical", "Plumbing", "Framing", "Roofing", "Concrete", "Drywall", "Painting", "Flooring")
@@ -36,7 +36,8 @@ UNSEEN = company(99, codes=48)
 
 def right_share(adaptation: Adaptation, pairs: Pairs) -> float:
     sources, targets = (
-        encoder().encode([spoken(name) for name in names]) for names in (pairs.sources, pairs.targets)
+        encoder().encode([read(name) for name in names])
+        for read, names in ((unordered, pairs.sources), (spoken, pairs.targets))
     )
     scores = adaptation.sources(sources) @ adaptation.targets(targets).T
     return float((scores.argmax(axis=1) == pairs.right).mean())

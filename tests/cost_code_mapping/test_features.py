@@ -126,6 +126,33 @@ def test_shares_count_what_stands_under_the_same_heading_prefix_and_cost_type() 
     assert column(without_group, "share_group") == column(without_group, "share_prefix") == [0] * 7
 
 
+def test_codes_that_differ_in_their_last_part_alone_speak_louder_than_those_of_the_same_beginning() -> None:
+    before = history(
+        (source("Panel", "16-100.L"), "50100"),
+        (source("Trench", "16-200.L"), "50200"),
+        (source("Pump", "16-200.M"), "50200"),
+    )
+    found = rows(source("Wire", "16-100.M"), before)
+    assert column(found, "share_stem")[:3] == [1, 0, 0]
+    assert column(found, "share_prefix")[:3] == pytest.approx([1 / 3, 2 / 3, 0])
+    assert int(np.argmax(column(found, "log_share_stem"))) == 0
+    assert column(rows(source("Wire", "16-300.M"), before), "share_stem") == [0] * 7
+
+
+def test_a_word_that_few_accounts_have_says_more_than_one_that_most_have() -> None:
+    names = ("Lighting systems", "Drainage systems", "Roof systems", "Control systems", "Lowest floor construction")
+    chart = Chart([Target(name, name, None, None) for name in names])
+    found = column(rows(source("Floor systems"), None, chart), "name_similarity")
+    assert int(np.argmax(found)) == 4  # by letters alone "Roof systems" is nearest
+
+
+def test_the_parent_is_read_by_the_encoder_too() -> None:
+    chart = Chart([Target("1", "Other", None, "Vehicles"), Target("2", "Other", None, "Salaries")])
+    found = rows(source("Pickup truck"), None, chart)
+    assert column(found, "encoder_name")[0] == pytest.approx(column(found, "encoder_name")[1], abs=1e-6)
+    assert column(found, "encoder_context")[0] > column(found, "encoder_context")[1] + 0.1
+
+
 def test_the_nearest_neighbour_is_the_most_similar_code_of_each_account() -> None:
     before = history(
         (source("Crane rental", "A"), "50300"), (source("Desk", "B"), "50300"), (source("Pens"), "61000")
@@ -214,8 +241,8 @@ BOUNDED = (
     *("name_similarity", "context_similarity", "source_covered", "target_covered"),
     *("nearest", "nearest_spelling", "memory"),
 )
-COSINES = ("encoder_name",)
-SHARES = ("share_group", "share_prefix", "memory")
+COSINES = ("encoder_name", "encoder_context")
+SHARES = ("share_group", "share_prefix", "share_stem", "memory")
 
 
 @settings(max_examples=60, deadline=None)

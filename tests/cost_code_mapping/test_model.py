@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from crewflow_assets.cost_code_mapping.chart import Chart, Source, Target, prepare
+from crewflow_assets.cost_code_mapping.confidence import CONFIDENCE_INPUTS
 from crewflow_assets.cost_code_mapping.features import COLUMN, FEATURES
-from crewflow_assets.cost_code_mapping.model import ALL_FEATURES, CONFIDENCE_INPUTS, FILE, MappingPredictor, fit
+from crewflow_assets.cost_code_mapping.model import ALL_FEATURES, FILE, MappingPredictor, fit
 from crewflow_assets.cost_code_mapping.ranker import Queries
 from crewflow_assets.encoder import checkpoint, encoder
 from crewflow_assets.errors import NotReadyError
@@ -78,6 +79,13 @@ def test_the_fit_recovers_the_weights_that_choices_were_drawn_from(fitted: Mappi
         assert fitted.weights[COLUMN[name]] == pytest.approx(true, rel=0.12), name
     nothing = [COLUMN[name] for name in FEATURES if name not in TRUE]
     assert np.abs(fitted.weights[nothing]).max() < 0.15
+
+
+def test_a_table_made_before_a_feature_was_is_refused_by_name(table: pd.DataFrame, fitted: MappingPredictor) -> None:
+    old = table.drop(columns=["share_stem"])
+    for use in (lambda: fit(old, seed=1), lambda: fitted.rank_table(old)):
+        with pytest.raises(ValueError, match="no column share_stem; make it anew"):
+            use()
 
 
 def test_only_the_features_that_are_asked_for_have_weight(table: pd.DataFrame) -> None:

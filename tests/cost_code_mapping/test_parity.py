@@ -19,8 +19,9 @@ from crewflow_assets.cost_code_mapping.answering import answer
 from crewflow_assets.cost_code_mapping.context import company_context
 from crewflow_assets.cost_code_mapping.contract import MappingRequest
 from crewflow_assets.cost_code_mapping.features import FEATURES
+from crewflow_assets.cost_code_mapping.learned import Learned
 from crewflow_assets.cost_code_mapping.lifecycle import CostCodeMapping
-from crewflow_assets.cost_code_mapping.model import ALL_FEATURES, Learned, MappingPredictor, Ranking
+from crewflow_assets.cost_code_mapping.model import ALL_FEATURES, MappingPredictor, Ranking
 from crewflow_assets.cost_code_mapping.pool import Pool
 from crewflow_assets.ingest.files import import_rows
 from crewflow_assets.ingest.jobs import ImportedMapping

@@ -4,14 +4,18 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from sklearn.feature_extraction.text import HashingVectorizer
+from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 
 from crewflow_assets.cost_code_mapping.text import (
     CUES,
     DIMENSIONS,
+    Weighted,
     code_prefix,
+    code_stem,
     cost_type,
+    grams,
     normalised,
+    unordered,
     vectors,
     words,
 )
@@ -136,3 +140,35 @@ def test_vectors_are_those_of_scikit_learn(texts: list[str]) -> None:
 
 def test_no_texts_have_no_vectors_but_their_width() -> None:
     assert vectors([]).shape == (0, vectors(["x"]).shape[1])
+
+
+@given(st.lists(st.text(max_size=20), min_size=1, max_size=6), st.lists(st.text(max_size=20), min_size=1, max_size=3))
+@example(["Lighting systems", "Roof systems", "Foundations"], ["Foundation systems", "", "Roof"])
+def test_weighted_texts_are_compared_as_by_tf_idf(texts: list[str], asked: list[str]) -> None:
+    counts = vectors(texts)
+    reference = TfidfTransformer().fit(counts)
+    expected = reference.transform(vectors(asked)) @ reference.transform(counts).T
+    found = Weighted.of(counts).like([grams(text) for text in asked])
+    np.testing.assert_allclose(found, expected.toarray(), atol=1e-5)
+
+
+@given(st.permutations("ELEC R/I, LBR (2nd floor) of Bldg 7".split()))
+def test_a_source_reads_the_same_in_any_order_of_its_words(shuffled: list[str]) -> None:
+    assert unordered(" ".join(shuffled)) == "2 7 building electrical floor in labor nd of rough"
+
+
+@pytest.mark.parametrize(
+    ("code", "stem"),
+    [
+        ("16-100.L", "16-100"),
+        ("Ss_20_05_65", "ss_20_05"),
+        ("03 30 00", "03 30"),
+        ("16-100", "16-10"),
+        ("16100", "1610"),
+        ("X", ""),
+        ("", ""),
+        ("16-100.", "16-100"),
+    ],
+)
+def test_the_stem_is_all_but_the_last_part_of_a_code(code: str, stem: str) -> None:
+    assert code_stem(code) == stem

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchmarks.sync_health_data import NEEDED, USUAL_RUNS, find_log
+from benchmarks.fetch_log import find_log, place_fetches
 from crewflow_assets.retry_strategy.delays import DELAYS
 from crewflow_assets.retry_strategy.table import ATTEMPT_COLUMNS, RETRY_COLUMNS, as_table
 
@@ -36,8 +36,7 @@ def read_retries(data: Path) -> pd.DataFrame:
     """Return the feature table of the log: one row for each failed fetch that was followed by a scheduled one.
 
     A series is a customer and its host an API, so that "the API's other customers" are the other series of the host.
-    A run of failures is one call, each further fetch a retry of it. A fetch is placed at its usual distance from its
-    run's beginning, as in ``sync_health_data``: its own moment is missing where no answer came. Only live rows are
+    A run of failures is one call, each further fetch a retry of it, placed at its usual moment. Only live rows are
     returned; ``in_test`` marks the last three months, by when the failure was.
 
     Raises:
@@ -45,25 +44,9 @@ def read_retries(data: Path) -> pd.DataFrame:
         ValueError: a column is missing.
     """
     import duckdb
-    import pyarrow.parquet as pq
 
-    file = find_log(data)
-    columns = pq.read_schema(file).names
-    missing = [name for name in NEEDED if name not in columns]
-    if missing:
-        raise ValueError(f"{file} lacks the column {missing[0]!r}; it needs {', '.join(NEEDED)}")
-    offset = "epoch(fetch_time - timestamp)" if "fetch_time" in columns else "0"
     with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.read_parquet(str(file)).create_view("log")
-        connection.execute(
-            f"""
-            CREATE TEMP TABLE placed AS SELECT *, timezone('UTC', timestamp + INTERVAL 1 second * coalesce(
-                median({offset}) FILTER ({offset} >= 0) OVER (
-                    PARTITION BY series_id ORDER BY timestamp ROWS BETWEEN {USUAL_RUNS} PRECEDING AND 1 PRECEDING
-                ), 0)) AS occurred_at FROM log
-            """
-        )
+        place_fetches(connection, find_log(data))
         connection.execute(
             """
             CREATE TEMP TABLE fetches AS SELECT *,

@@ -1,7 +1,7 @@
 """How well failures are foreseen on a real log of fetches: `python -m benchmarks.sync_health --data DIR`."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,24 +11,17 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks.sync_health_data import Log, find_log, read_log
+from benchmarks.fetch_log import find_log
+from benchmarks.sync_health_data import Log, read_log
 from benchmarks.sync_health_tables import Results, print_alarms, print_results
 from crewflow_assets.evaluation.splits import fold_of
-from crewflow_assets.sync_health.evaluation import (
-    ROWSETS,
-    Judged,
-    Probabilities,
-    alarms,
-    as_record,
-    figures,
-    fit_baselines,
-    rows_of,
-)
+from crewflow_assets.sync_health.baselines import Probabilities, fit_baselines
+from crewflow_assets.sync_health.evaluation import ROWSETS, Judged, alarms, as_record, figures, rows_of
 from crewflow_assets.sync_health.features import FEATURES
-from crewflow_assets.sync_health.model import fit_trees
+from crewflow_assets.sync_health.model import BOTH, Part, fit_model
 
 OURS = "ours"
-ALONE = "our model, own history alone"
+ALONE, TREES = "our model, own history alone", "its trees alone"
 SEED = 7
 
 console = Console(stderr=True)
@@ -38,13 +31,18 @@ app = typer.Typer(add_completion=False)
 def fit_methods(log: Log, train: NDArray[np.bool_], progress: Progress) -> dict[str, Probabilities]:
     """Fit ours and every baseline on the same rows."""
     rows, failed, micros = log.rows[train], log.failed[train], log.micros[train]
-    bar = progress.add_task("fitting", total=3)
+    bar = progress.add_task("fitting", total=4)
     alone = [name for name in FEATURES if not name.startswith(("others", "fleet"))]
     methods: dict[str, Probabilities] = {}
-    for name, features in ((OURS, FEATURES), (ALONE, alone)):
-        methods[name] = fit_trees(rows, failed, micros, features, seed=SEED).probability
+    kinds: tuple[tuple[str, Sequence[str], Sequence[Part]], ...] = (
+        (OURS, FEATURES, BOTH),
+        (ALONE, alone, BOTH),
+        (TREES, FEATURES, ("trees",)),
+    )
+    for name, features, parts in kinds:
+        methods[name] = fit_model(rows, failed, micros, features, seed=SEED, parts=parts).probability
         progress.advance(bar)
-    methods |= fit_baselines(rows, failed, seed=SEED)
+    methods |= fit_baselines(rows, failed, micros, seed=SEED)
     progress.advance(bar)
     return methods
 

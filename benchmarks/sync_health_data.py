@@ -6,12 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.fetch_log import place_fetches
 from crewflow_assets.sync_health.events import ATTEMPT_COLUMNS, STATUS_COLUMNS, compiled
 from crewflow_assets.sync_health.features import columns_of, feature_rows
 
-FILE = "fetch_log.parquet"
-NEEDED = ("series_id", "host", "timestamp", "ok", "status_code", "latency_ms", "error_type", "retry_after_s")
-USUAL_RUNS = 14
 LEAD_MINUTES = 5
 """Each fetch is described this long before its usual moment, since the order within a run varies by minutes."""
 
@@ -28,55 +26,22 @@ class Log:
     in_test: NDArray[np.bool_]
 
 
-def find_log(data: Path) -> Path:
-    """Return the log in a directory: ``fetch_log.parquet``, or the only Parquet file.
-
-    Raises:
-        FileNotFoundError: there is none.
-    """
-    for candidate in (data / FILE, data / "sync_health" / FILE):
-        if candidate.exists():
-            return candidate
-    others = sorted(data.glob("*.parquet"))
-    if len(others) == 1:
-        return others[0]
-    raise FileNotFoundError(f"{data} holds no {FILE}; give the directory that does")
-
-
 def read_log(file: Path) -> Log:
-    """Read a log and describe each fetch by what went before it.
-
-    A run's fetches share their ``timestamp``, when the run began. Where the log tells when each was made
-    (``fetch_time``), a fetch is placed at its usual distance from the beginning, the median over the last 14 runs.
-    Its own ``fetch_time`` is not used: it is missing where no answer came, so it would give the outcome away.
+    """Read a log and describe each fetch, placed at its usual moment, by what went before it.
 
     Raises:
         ValueError: a column is missing.
     """
     import duckdb
-    import pyarrow.parquet as pq
 
-    columns = pq.read_schema(file).names
-    missing = [name for name in NEEDED if name not in columns]
-    if missing:
-        raise ValueError(f"{file} lacks the column {missing[0]!r}; it needs {', '.join(NEEDED)}")
-    offset = "epoch(fetch_time - timestamp)" if "fetch_time" in columns else "0"
     with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.read_parquet(str(file)).create_view("log")
-        connection.execute(
-            f"""
-            CREATE TEMP TABLE placed AS SELECT *, coalesce(median({offset}) FILTER ({offset} >= 0) OVER (
-                PARTITION BY series_id ORDER BY timestamp ROWS BETWEEN {USUAL_RUNS} PRECEDING AND 1 PRECEDING
-            ), 0) AS usual FROM log
-            """
-        )
+        place_fetches(connection, file)
         given = {
             "event_id": "series_id || '@' || timestamp",
             "company_id": "''",
             "integration_id": "series_id",
             "system": "host",
-            "occurred_at": "timezone('UTC', timestamp + usual * INTERVAL 1 second)",
+            "occurred_at": "occurred_at",
             "ok": "ok",
             "latency_ms": "latency_ms",
             "status_code": "status_code",

@@ -48,7 +48,7 @@ def undo(
 
 def take_back_refused(session: Session, command: OutboxCommand, reason: str) -> None:
     """Let an integration be as it was where the receiver refused an action, unless that ended since."""
-    ledger = ActionLedger(session, [command.company_id], clock.now())
+    ledger = ActionLedger(session, [command.company], clock.now())
     action = session.get_one(SyncAction, command.payload["action_id"])
     if action.state == ActionState.IN_FORCE:
         ledger.end(action, ActionState.REFUSED, by=OUTBOX, reason=f"refused by the other side: {reason}")
@@ -57,7 +57,7 @@ def take_back_refused(session: Session, command: OutboxCommand, reason: str) -> 
 def restore_refused(session: Session, command: OutboxCommand, reason: str) -> None:
     """Put an action in force again whose undo the receiver refused, unless it is over or replaced."""
     at = clock.now()
-    ledger = ActionLedger(session, [command.company_id], at)
+    ledger = ActionLedger(session, [command.company], at)
     action = session.get_one(SyncAction, command.payload["action_id"])
     integration = ledger.integrations[action.company_id, action.integration_id]
     replaced = action.action in SCHEDULE and integration.state != ACTIVE

@@ -1,4 +1,4 @@
-"""Answering sync health requests, many at a time: one query describes them all, one pass of the trees scores them."""
+"""Answering sync health requests, many at a time: one query describes them all, one pass of the model scores them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from crewflow_assets.sync_health.features import Described, columns_of, feature_
 from crewflow_assets.sync_health.integrations import FRESHNESS_MINUTES, Key, integrations_of
 from crewflow_assets.sync_health.ledger import situations_of
 from crewflow_assets.sync_health.limits import forecast
-from crewflow_assets.sync_health.model import SyncHealthPredictor, Trees
+from crewflow_assets.sync_health.model import FailureModel, SyncHealthPredictor
 from crewflow_assets.sync_health.online import USUAL_INTERVAL, online_of
 from crewflow_assets.sync_health.policy import Risk, Situation, recommended
 from crewflow_assets.sync_health.recent import recent
@@ -125,12 +125,12 @@ def due_table(cursor: Any, keys: Sequence[Key], at: datetime) -> "pa.Table":
     )
 
 
-def _risks(trees: Trees, rows: NDArray[np.float32], columns: Described | None) -> list[Risk]:
-    probability = trees.probability(rows)
+def _risks(model: FailureModel, rows: NDArray[np.float32], columns: Described | None) -> list[Risk]:
+    probability = model.probability(rows)
     explained = np.flatnonzero(probability >= EXPLAINED_FROM)
     factors = {}
     if len(explained):
-        contributions = trees.contributions(rows[explained])
+        contributions = model.contributions(rows[explained])
         factors = {
             int(place): risk_factors(rows[place], parts, float(probability[place]))
             for place, parts in zip(explained, contributions, strict=True)

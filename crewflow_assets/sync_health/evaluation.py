@@ -15,36 +15,20 @@ from crewflow_assets.evaluation.calibration import expected_calibration_error
 from crewflow_assets.evaluation.intervals import Interval, cluster_bootstrap, cluster_mean
 from crewflow_assets.evaluation.slices import NAME as SLICES
 from crewflow_assets.evaluation.slices import sliced
+from crewflow_assets.sync_health.baselines import Probabilities, simple_methods
 from crewflow_assets.sync_health.contract import AT_RISK
-from crewflow_assets.sync_health.features import COLUMN, PRD
-from crewflow_assets.sync_health.model import Floats, SyncHealthPredictor, fit_trees
+from crewflow_assets.sync_health.features import COLUMN
+from crewflow_assets.sync_health.model import Floats, SyncHealthPredictor
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from crewflow_assets.spec import Evaluation, Figure
 
-PRD_PARAMETERS: Mapping[str, Any] = {
-    "objective": "binary:logistic",
-    "tree_method": "hist",
-    "max_depth": 5,
-    "eta": 0.1,
-    "scale_pos_weight": 5,
-    "nthread": 1,
-}
-BASELINES: Mapping[str, tuple[tuple[str, ...], Mapping[str, Any]]] = {
-    "failures in a row": (("failures_in_a_row",), {}),
-    "rolling rate": (("failure_share_last_30",), {}),
-    "PRD's parameters": (PRD, {"parameters": PRD_PARAMETERS, "rounds": 100, "calibrated": False}),
-}
-"""What can stand in for a champion: the same code on these features, with these settings."""
 LIVE_BELOW = 14
 OURS = "ours"
 ROWSETS = ("all", "live", "onset")
-MOST_LOGISTIC_ROWS = 200_000
-"""Drawn at random; more change nothing but the time it takes."""
 MICROS_A_DAY = 86_400_000_000
-Probabilities = Callable[[NDArray[np.float32]], Floats]
 
 
 def rows_of(name: str, rows: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -55,55 +39,6 @@ def rows_of(name: str, rows: NDArray[np.float32]) -> NDArray[np.bool_]:
     if name == "onset":
         return np.asarray((failing == 0) & (known > 0))
     return np.ones(len(rows), bool)
-
-
-def fit_baselines(rows: NDArray[np.float32], failed: Floats, *, seed: int) -> dict[str, Probabilities]:
-    """Fit the simple methods that the model has to beat, on its own training rows.
-
-    Same-as-last and the rolling rate (share of the last 30 that failed) need no fit; where nothing went before they
-    say the share of failures in training.
-    """
-    usual = float(failed.mean())
-
-    def as_last(x: NDArray[np.float32]) -> Floats:
-        failing = x[:, COLUMN["failures_in_a_row"]] > 0
-        return np.where(x[:, COLUMN["known_attempts"]] > 0, failing.astype(float), usual)
-
-    def rolling(x: NDArray[np.float32]) -> Floats:
-        share = x[:, COLUMN["failure_share_last_30"]].astype(float)
-        return np.where(np.isnan(share), usual, share)
-
-    return {
-        "always no": lambda x: np.zeros(len(x)),
-        "same as last": as_last,
-        "rolling rate": rolling,
-        "logistic regression": _logistic(rows, failed, seed),
-        "PRD's parameters": _prd(rows, failed, seed),
-    }
-
-
-def _logistic(rows: NDArray[np.float32], failed: Floats, seed: int) -> Probabilities:
-    """Logistic regression on all features: logarithms of what is long-tailed, gaps filled and told."""
-    from sklearn.impute import SimpleImputer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import FunctionTransformer, StandardScaler
-
-    pipeline = make_pipeline(
-        FunctionTransformer(lambda x: np.sign(x) * np.log1p(np.abs(x))),
-        SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
-        StandardScaler(),
-        LogisticRegression(C=0.1, max_iter=300),
-    )
-    chosen = np.random.default_rng(seed).permutation(len(rows))[:MOST_LOGISTIC_ROWS]
-    pipeline.fit(rows[chosen], failed[chosen])
-    return lambda x: pipeline.predict_proba(x)[:, 1]
-
-
-def _prd(rows: NDArray[np.float32], failed: Floats, seed: int) -> Probabilities:
-    """The PRD's model as it stands there (2.2): its eight features, its parameters, not calibrated."""
-    using, settings = BASELINES["PRD's parameters"]
-    return fit_trees(rows, failed, np.arange(len(rows), dtype=float), using, seed=seed, **settings).probability
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -210,14 +145,9 @@ def evaluate(
     if test.empty:
         raise ValueError("the feature table has no test rows; import more history")
     rows, failed, micros = rows_of_table(test)
-    trained_rows, trained_failed, _ = rows_of_table(training)
+    usual = float(training["label"].mean())
     methods: dict[str, Probabilities] = {OURS: predictor.full.probability}
-    methods |= {name: baseline.full.probability for name, baseline in baselines.items()}
-    methods |= {
-        name: method
-        for name, method in fit_baselines(trained_rows, trained_failed, seed=0).items()
-        if name not in methods
-    }
+    methods |= simple_methods(usual) | {name: baseline.full.probability for name, baseline in baselines.items()}
     entity = test["entity"].to_numpy(object)
     said = {name: Judged(np.asarray(method(rows), float), failed, entity) for name, method in methods.items()}
     unseen = (test["fold"] == "test").to_numpy()

@@ -12,14 +12,18 @@ the same parts and give the same numbers.
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
+from crewflow_assets.sync_health.error_classes import error_class_of
 from crewflow_assets.sync_health.measures import (
+    DAY,
     ERRORS,
     MEASURES,
+    MEMORY_ATTEMPTS,
     MINUTE,
     NEIGHBOUR_MINUTES,
     OWN_EXCLUDED,
-    Measure,
 )
+from crewflow_assets.sync_health.measuring import ID, grouped_measure, measured_before
+from crewflow_assets.sync_health.neighbours import COUNTS, beside_neighbours, outcomes_of
 
 if TYPE_CHECKING:
     import ibis
@@ -29,13 +33,6 @@ Engine = Literal["duckdb", "pyspark"]
 
 STATUSES = ("operational", "maintenance", "degraded", "partial_outage", "major_outage")
 """In the order of how bad they are; a place in it stands for a status."""
-_WORDS = (
-    ("rate_limit", ("429", "rate", "thrott", "quota")),
-    ("auth", ("auth", "token", "forbidden", "401", "403", "grant")),
-    ("timeout", ("timeout", "timed")),
-    ("connection", ("connect", "network", "dns", "ssl", "tls", "socket")),
-    ("server", ("5xx", "server", "unavailable", "maintenance", "gateway")),
-)
 _KEYS = {"event_id": "string", "company_id": "string", "integration_id": "string", "system": "string"}
 _MOMENT = {"occurred_at": "timestamp('UTC', 6)"}
 _LEAD = {"lead_minutes": "float64"}
@@ -60,13 +57,11 @@ ATTEMPT_COLUMNS = {
 DUE_COLUMNS = {**_KEYS, **_MOMENT, **_LEAD}
 """Syncs that are due at ``occurred_at``, one for each integration, described ``lead_minutes`` before."""
 STATUS_COLUMNS = {"system": "string", **_MOMENT, "status": "string"}
-_COUNTS = ("n", "failed", "onset", "limited")
-_ID = ("company_id", "integration_id")
 
 
 PREPARED = tuple(
     dict.fromkeys(
-        [*(measure.column for measure in MEASURES.values()), *_COUNTS, "micros", "known_minute", "error", "interval"]
+        [*(measure.column for measure in MEASURES.values()), *COUNTS, "micros", "known_minute", "error", "interval"]
     )
 )
 """The whole numbers of an attempt that measures and neighbours add up."""
@@ -95,19 +90,26 @@ def compiled(form: Literal["history", "due", "prepared", "statuses"] = "history"
     return str(ibis.to_sql(due(attempts, around, statuses, syncs, engine), dialect=engine))
 
 
-def history(attempts: "ibis.Table", statuses: "ibis.Table", engine: Engine = "duckdb") -> "ibis.Table":
+def history(
+    attempts: "ibis.Table", statuses: "ibis.Table", engine: Engine = "duckdb", counted: "ibis.Table | None" = None
+) -> "ibis.Table":
     """Describe each attempt by what went before it.
 
     Args:
-        attempts: Of ``ATTEMPT_COLUMNS``.
+        attempts: Of ``ATTEMPT_COLUMNS``, all of each integration that occurs.
         statuses: Of ``STATUS_COLUMNS``.
         engine: Whose SQL it is going to be.
+        counted: ``outcomes`` of the attempts of all integrations, where ``attempts`` are not all.
     """
-    t = _prepared(attempts, engine)
-    named = {name: _over(t, measure) for name, measure in MEASURES.items()}
-    rows = _at_its_minute(t.mutate(**named))
-    described = _beside_neighbours(rows, rows, _statuses(statuses, engine))
+    rows = _at_its_minute(measured_before(_prepared(attempts, engine)))
+    counted = outcomes_of(rows) if counted is None else counted
+    described = beside_neighbours(rows, counted, _statuses(statuses, engine))
     return described.select(*_KEYS, "occurred_at", "ok", "failed", "error", *_described())
+
+
+def outcomes(attempts: "ibis.Table", engine: Engine = "duckdb") -> "ibis.Table":
+    """Count how attempts came out, by system and the minute in which that was known; see ``history``."""
+    return outcomes_of(_prepared(attempts, engine))
 
 
 def due(
@@ -126,28 +128,51 @@ def due(
         syncs: Of ``DUE_COLUMNS``.
         engine: Whose SQL it is going to be.
     """
-    import ibis
-
-    prepared = _prepared(attempts, engine)
-    wanted = syncs.select(*_ID, due_micros=_micros(syncs.occurred_at, engine))
-    own = prepared.inner_join(wanted, _ID)
-    own = own.filter(own.micros < own.due_micros)
-    newest_first = ibis.window(group_by=_ID, order_by=[own.micros.desc(), own.event_id.desc()])
-    own = own.mutate(back=ibis.row_number().over(newest_first) + 1)
-    grouped = own.group_by(_ID).aggregate(
-        place=own.n.sum(), **{name: _grouped(own, measure) for name, measure in MEASURES.items()}
-    )
-    rows = syncs.mutate(micros=_micros(syncs.occurred_at, engine)).left_join(grouped, _ID)
+    measured = _measured_before(_numbers(attempts, engine), syncs, engine)
+    rows = syncs.mutate(micros=_micros(syncs.occurred_at, engine)).left_join(measured, ID)
     sums = [name for name, measure in MEASURES.items() if measure.how in ("sum", "count")]
     rows = rows.mutate(**{name: rows[name].fill_null(0) for name in ("place", *sums)})
     rows = _at_its_minute(rows)
-    described = _beside_neighbours(_prepared(around, engine), rows, _statuses(statuses, engine))
+    described = beside_neighbours(rows, outcomes(around, engine), _statuses(statuses, engine))
     return described.select(*_KEYS, "occurred_at", *_described())
+
+
+def _measured_before(numbers: "ibis.Table", syncs: "ibis.Table", engine: Engine) -> "ibis.Table":
+    """Return all measures of the attempts before each sync.
+
+    Sums over more than a day need no order. All others look at a day or at ``MEMORY_ATTEMPTS``: where two days hold
+    as many, what is older is left out before attempts are put in order, which costs the most.
+    """
+    import ibis
+
+    seen = numbers.inner_join(syncs.select(*ID, due_micros=_micros(syncs.occurred_at, engine)), ID)
+    seen = seen.filter(seen.micros < seen.due_micros)
+    long = {name: m for name, m in MEASURES.items() if m.micros is not None and m.micros > DAY}
+    within = {days: seen.micros >= seen.due_micros - days * DAY for days in (1, 2)}
+    totals = seen.group_by([*ID, "due_micros"]).aggregate(
+        total=seen.count(),
+        one_day=within[1].sum(),
+        two_days=within[2].sum(),
+        **{name: grouped_measure(seen, measure) for name, measure in long.items()},
+    )
+    # one more than are looked at, and one from before the day: what changed is seen beside the attempt before
+    enough = (totals.two_days > MEMORY_ATTEMPTS + 1) & (totals.two_days > totals.one_day)
+    totals = totals.mutate(
+        since=ibis.ifelse(enough, totals.due_micros - 2 * DAY, 0),
+        left_out=ibis.ifelse(enough, totals.total - totals.two_days, 0),
+    )
+    own = numbers.inner_join(totals.select(*ID, "due_micros", "total", "since", "left_out"), ID)
+    own = _in_order(own.filter(own.micros < own.due_micros, own.micros >= own.since), own.left_out)
+    own = own.mutate(back=own.total - own.place)
+    grouped = own.group_by(ID).aggregate(
+        place=own.total.max(), **{name: grouped_measure(own, m) for name, m in MEASURES.items() if name not in long}
+    )
+    return grouped.inner_join(totals.select(*ID, *long), ID)
 
 
 def _described() -> list[str]:
     own = [f"own_{name}_{n}m" for n in NEIGHBOUR_MINUTES for name in ("n", "failed", "limited")]
-    others = [f"{prefix}_{name}_{n}m" for prefix in ("api", "fleet") for n in NEIGHBOUR_MINUTES for name in _COUNTS]
+    others = [f"{prefix}_{name}_{n}m" for prefix in ("api", "fleet") for n in NEIGHBOUR_MINUTES for name in COUNTS]
     return ["lead", "place", *MEASURES, *own, *others, "api_status"]
 
 
@@ -165,7 +190,11 @@ def _micros(moment: "ibis.Value", engine: Engine) -> "ibis.Value":
 
 
 def _prepared(attempts: "ibis.Table", engine: Engine) -> "ibis.Table":
-    """Add whole numbers to measure, the attempt's place among its integration's, and whether the outcome changed."""
+    return _in_order(_numbers(attempts, engine))
+
+
+def _numbers(attempts: "ibis.Table", engine: Engine) -> "ibis.Table":
+    """Add what each attempt alone gives to measure, as whole numbers."""
     import ibis
 
     t = attempts.select(*ATTEMPT_COLUMNS)
@@ -184,61 +213,30 @@ def _prepared(attempts: "ibis.Table", engine: Engine) -> "ibis.Table":
         n=ibis.literal(1, "int64"),
         succeeded=t.ok.ifelse(1, 0).cast("int64"),
         failed=t.ok.ifelse(0, 1).cast("int64"),
-        error=ibis.ifelse(t.ok, 0, _error_class(t)).cast("int64"),
+        error=ibis.ifelse(t.ok, 0, error_class_of(t)).cast("int64"),
     )
-    plain = ibis.window(group_by=_ID, order_by=["micros", "event_id"])
-    t = t.mutate(place=ibis.row_number().over(plain), before=t.succeeded.lag().over(plain))
-    flip = (t.succeeded != t.before).ifelse(1, 0).fill_null(0).cast("int64")
     return t.mutate(
-        flip=flip,
-        onset=((t.failed == 1) & (t.before == 1)).ifelse(1, 0).fill_null(0).cast("int64"),
         limited=(t.error == 1).ifelse(1, 0).cast("int64"),
-        ok_place=ibis.ifelse(t.ok, t.place, ibis.null("int64")),
-        failed_place=ibis.ifelse(t.ok, ibis.null("int64"), t.place),
         ok_micros=ibis.ifelse(t.ok, t.micros, ibis.null("int64")),
         failed_micros=ibis.ifelse(t.ok, ibis.null("int64"), t.micros),
-        flip_micros=ibis.ifelse(flip == 1, t.micros, ibis.null("int64")),
         **{f"is_{name}": (t.error == i + 1).ifelse(1, 0).cast("int64") for i, name in enumerate(ERRORS)},
     )
 
 
-def _error_class(t: "ibis.Table") -> "ibis.Value":
-    """Return the place of the error's class, by status code first and by words in its name after that."""
+def _in_order(t: "ibis.Table", first: "ibis.IntegerValue | int" = 0) -> "ibis.Table":
+    """Add the attempt's place among its integration's, and whether the outcome changed."""
     import ibis
 
-    place = {name: i + 1 for i, name in enumerate(ERRORS)}
-    code, name = t.status_code, t.error_class.lower()
-    branches = [
-        (code == 429, place["rate_limit"]),
-        (code.isin([401, 403]), place["auth"]),
-        (code >= 500, place["server"]),
-    ]
-    branches += [(name.contains(word), place[kind]) for kind, words in _WORDS for word in words]
-    return ibis.cases(*branches, else_=place["refused"])
-
-
-def _over(t: "ibis.Table", measure: Measure) -> "ibis.Value":
-    """Return a measure of the attempts before each attempt."""
-    import ibis
-
-    column = t[measure.column]
-    if measure.how == "at":
-        return column.lag(measure.attempts).over(ibis.window(group_by=_ID, order_by=["micros", "event_id"]))
-    if measure.attempts is not None:
-        window = ibis.rows_window(group_by=_ID, order_by=["micros", "event_id"], preceding=(measure.attempts, 1))
-    else:
-        window = ibis.range_window(group_by=_ID, order_by="micros", preceding=(measure.micros, 1))
-    value = getattr(column, measure.how)().over(window)
-    return value.cast("float64") if measure.how == "max" else value.fill_null(0).cast("float64")
-
-
-def _grouped(t: "ibis.Table", measure: Measure) -> "ibis.Value":
-    """Return a measure of the attempts before the sync that is due."""
-    column = t[measure.column]
-    if measure.how == "at":
-        return column.max(where=t.back == measure.attempts)
-    inside = t.back <= measure.attempts if measure.attempts is not None else t.micros >= t.due_micros - measure.micros
-    return getattr(column, measure.how)(where=inside).cast("float64")
+    plain = ibis.window(group_by=ID, order_by=["micros", "event_id"])
+    t = t.mutate(place=ibis.row_number().over(plain) + first, before=t.succeeded.lag().over(plain))
+    flip = (t.succeeded != t.before).ifelse(1, 0).fill_null(0).cast("int64")
+    return t.mutate(
+        flip=flip,
+        onset=((t.failed == 1) & (t.before == 1)).ifelse(1, 0).fill_null(0).cast("int64"),
+        ok_place=ibis.ifelse(t.ok, t.place, ibis.null("int64")),
+        failed_place=ibis.ifelse(t.ok, ibis.null("int64"), t.place),
+        flip_micros=ibis.ifelse(flip == 1, t.micros, ibis.null("int64")),
+    )
 
 
 def _at_its_minute(t: "ibis.Table") -> "ibis.Table":
@@ -275,48 +273,6 @@ def _statuses(statuses: "ibis.Table", engine: Engine) -> "ibis.Table":
         minute=(_micros(statuses.occurred_at, engine) // MINUTE).cast("int64"),
         status=ibis.cases(*places, else_=0).cast("int64"),
     )
-
-
-def _beside_neighbours(attempts: "ibis.Table", rows: "ibis.Table", statuses: "ibis.Table") -> "ibis.Table":
-    """Add to rows how all attempts came out before their minutes, on the same API and on every one."""
-    by_system = _neighbours(attempts, rows, ["system"], "api", statuses)
-    by_all = _neighbours(attempts, rows, [], "fleet", None)
-    joined = rows.left_join(by_system, ["system", "minute"]).drop("system_right", "minute_right")
-    return joined.left_join(by_all, ["minute"]).drop("minute_right")
-
-
-def _neighbours(
-    attempts: "ibis.Table", rows: "ibis.Table", keys: list[str], prefix: str, statuses: "ibis.Table | None"
-) -> "ibis.Table":
-    """Return how attempts came out in the whole minutes before the minute of each row, for each value of the keys.
-
-    An attempt counts from the minute in which its outcome was known. Of statuses the last one counts, the worst of
-    its minute.
-    """
-    import ibis
-
-    nothing = dict.fromkeys(_COUNTS, ibis.literal(0, "int64"))
-    no_status = ibis.null("int64")
-    parts = [
-        attempts.select(*keys, *_COUNTS, minute=attempts.known_minute, status=no_status),
-        rows.select(*keys, "minute").distinct().mutate(**nothing, status=no_status),
-    ]
-    if statuses is not None:
-        parts.append(statuses.mutate(**nothing))
-    columns = [*keys, "minute", *_COUNTS, "status"]
-    u = ibis.union(*(part.select(*columns) for part in parts))
-    grid = u.group_by([*keys, "minute"]).aggregate(
-        **{name: u[name].sum() for name in _COUNTS}, status=(u.minute * 8 + u.status).max()
-    )
-    named: dict[str, ibis.Value] = {}
-    for n in NEIGHBOUR_MINUTES:
-        window = ibis.range_window(group_by=keys, order_by="minute", preceding=(n, 1))
-        for name in _COUNTS:
-            named[f"{prefix}_{name}_{n}m"] = grid[name].sum().over(window).fill_null(0).cast("float64")
-    if statuses is not None:
-        before = ibis.rows_window(group_by=keys, order_by="minute", preceding=(None, 1))
-        named[f"{prefix}_status"] = (grid.status.max().over(before) % 8).cast("float64")
-    return grid.select(*keys, "minute", **named)
 
 
 def describe(attempts: "pa.Table", statuses: "pa.Table", syncs: "pa.Table | None" = None) -> "pa.Table":

@@ -1,4 +1,4 @@
-"""Why a sync is at risk: the trees' exact contributions, grouped by cause, each with numbers a person can check."""
+"""Why a sync is at risk: the model's exact contributions, grouped by cause, each with numbers a person can check."""
 
 from collections.abc import Callable
 from functools import lru_cache

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
 from crewflow_assets import clock
@@ -137,16 +137,11 @@ def integration_of(session: Session, company_id: str, integration_id: str) -> In
 
 def integrations_of(session: Session, keys: Iterable[Key]) -> dict[Key, Integration]:
     """Return those of the integrations that are known."""
-    wanted = set(keys)
-    companies = {company for company, _ in wanted}
-    ids = sorted({integration_id for _, integration_id in wanted})
+    key = tuple_(Integration.company_id, Integration.integration_id)
     return {
         (row.company_id, row.integration_id): row
-        for part in batched(ids)
-        for row in session.scalars(
-            select(Integration).where(Integration.company_id.in_(companies), Integration.integration_id.in_(part))
-        )
-        if (row.company_id, row.integration_id) in wanted
+        for part in batched(sorted(set(keys)))
+        for row in session.scalars(select(Integration).where(key.in_(part)))
     }
 
 

@@ -9,8 +9,9 @@ import pandas as pd
 
 from crewflow_assets.spec import Answer, Evaluation, ModelCode, Predictor
 from crewflow_assets.sync_health.answering import answer
+from crewflow_assets.sync_health.baselines import BASELINES
 from crewflow_assets.sync_health.contract import SyncHealthRequest
-from crewflow_assets.sync_health.evaluation import BASELINES, evaluate, rows_of
+from crewflow_assets.sync_health.evaluation import evaluate, rows_of
 from crewflow_assets.sync_health.model import SyncHealthPredictor, fit
 from crewflow_assets.sync_health.table import feature_table, rows_of_table
 
@@ -23,11 +24,11 @@ class SyncHealth(ModelCode):
         return feature_table(cutoff)
 
     def fit(self, features: pd.DataFrame, *, seed: int) -> SyncHealthPredictor:
-        """Fit the trees and their calibration on the training integrations, before the test time."""
+        """Fit the model and its calibration on the training integrations, before the test time."""
         return fit(*rows_of_table(training_rows(features)), seed=seed)
 
     def baselines(self, features: pd.DataFrame, *, seed: int) -> Mapping[str, SyncHealthPredictor]:
-        """Fit the same trees on one fact alone, and the PRD's model."""
+        """Fit trees on one fact alone, the logistic regression, and the PRD's model."""
         rows = rows_of_table(training_rows(features))
         return {name: fit(*rows, seed=seed, full=using, **more) for name, (using, more) in BASELINES.items()}
 

@@ -1,4 +1,4 @@
-"""The sync health model: boosted trees on what went before, calibrated on later time than they were fitted on.
+"""The sync health model: boosted trees and a logistic regression, averaged in log-odds, calibrated on later time.
 
 There are two of them: one on all features, and one on the few that a request can carry. Neither weighs failures up
 (no ``scale_pos_weight``): a probability that is to mean what it says must see failures as rare as they are.
@@ -6,29 +6,32 @@ There are two of them: one on all features, and one on the few that a request ca
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
+from scipy.special import expit
 
 from crewflow_assets.errors import NotReadyError
 from crewflow_assets.spec import Predictor
+from crewflow_assets.sync_health.calibration import FEWEST_FAILURES, Calibration, choose_calibration
 from crewflow_assets.sync_health.features import COLUMN, FEATURES, GIVEN
+from crewflow_assets.sync_health.regression import Regression, fit_regression
 
 if TYPE_CHECKING:
     import xgboost
 
 Floats = NDArray[np.floating]
-Kind = Literal["none", "logistic", "isotonic"]
+Part = Literal["trees", "regression"]
 
+BOTH: tuple[Part, ...] = ("trees", "regression")
+TREES_SHARE = 0.7
+"""Of the log-odds, where there are both parts; the rest is the regression's."""
 MOST_ROUNDS, PATIENCE = 600, 30
 CALIBRATION_SHARE = 0.2
 """The last part of the training time; the number of rounds and the calibration come from it."""
-FEWEST_FAILURES = 10
-SMALLEST = 1e-4
 PARAMETERS: dict[str, Any] = {
     "objective": "binary:logistic",
     "eval_metric": "logloss",
@@ -43,47 +46,45 @@ PARAMETERS: dict[str, Any] = {
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Calibration:
-    """What becomes of the trees' probability: nothing, a logistic curve of its log-odds, or an isotonic line."""
+class FailureModel:
+    """The probability of failure from named features: one part alone or both, with a calibration."""
 
-    kind: Kind
-    x: tuple[float, ...] = ()
-    y: tuple[float, ...] = ()
-    """Logistic: ``x`` is (slope, intercept). Isotonic: the points between which the line runs."""
-
-    def __call__(self, probability: Floats) -> Floats:
-        """Return calibrated probabilities; never quite 0 or 1, which no history can prove."""
-        if self.kind == "logistic":
-            slope, intercept = self.x
-            probability = expit(slope * logit(np.clip(probability, 1e-7, 1 - 1e-7)) + intercept)
-        elif self.kind == "isotonic":
-            probability = np.interp(probability, self.x, self.y)
-        return np.clip(probability, SMALLEST, 1 - SMALLEST)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Trees:
-    """A booster on named features, with its calibration."""
-
-    booster: "xgboost.Booster"
     features: tuple[str, ...]
+    booster: "xgboost.Booster | None"
+    regression: Regression | None
     calibration: Calibration
 
     def probability(self, rows: NDArray[np.float32]) -> Floats:
         """Return the probability of failure for rows of all features, shape (n,)."""
-        return self.calibration(self.booster.inplace_predict(self._own(rows)))
+        return self.calibration(expit(self.log_odds(self._own(rows))))
 
     def contributions(self, rows: NDArray[np.float32]) -> Floats:
-        """Return what each feature adds to the log-odds, exactly (TreeSHAP), shape (n, len(FEATURES)).
+        """Return what each feature adds to the log-odds, exactly, shape (n, len(FEATURES)).
 
-        The rest up to the log-odds is the same for all rows.
+        It is the mean of TreeSHAP (Lundberg et al. 2020) and of the regression's terms less their usual values, with
+        the parts' shares, stretched as the calibration stretches log-odds. The rest up to the log-odds is the same
+        for all rows.
         """
-        import xgboost
+        own = self._own(rows)
+        parts: list[Floats] = []
+        if self.booster is not None:
+            import xgboost
 
+            parts.append(self.booster.predict(xgboost.DMatrix(own), pred_contribs=True)[:, :-1])
+        if self.regression is not None:
+            parts.append(self.regression.contributions(own))
         found = np.zeros((len(rows), len(FEATURES)))
-        matrix = xgboost.DMatrix(self._own(rows))
-        found[:, self._columns] = self.booster.predict(matrix, pred_contribs=True)[:, :-1]
+        found[:, self._columns] = self.calibration.slope * _mean(parts)
         return found
+
+    def log_odds(self, own: NDArray[np.float32]) -> Floats:
+        """Return log-odds before calibration for rows of its own features, shape (n,)."""
+        parts: list[Floats] = []
+        if self.booster is not None:
+            parts.append(self.booster.inplace_predict(own, predict_type="margin").astype(float))
+        if self.regression is not None:
+            parts.append(self.regression.log_odds(own))
+        return _mean(parts)
 
     @property
     def _columns(self) -> list[int]:
@@ -94,9 +95,14 @@ class Trees:
 
     def save(self, folder: Path, name: str) -> None:
         """Write the booster as UBJ and the rest as JSON."""
-        self.booster.save_model(folder / f"{name}.ubj")
+        if self.booster is not None:
+            self.booster.save_model(folder / f"{name}.ubj")
         line = self.calibration
-        content = {"features": self.features, "calibration": {"kind": line.kind, "x": line.x, "y": line.y}}
+        content = {
+            "features": self.features,
+            "regression": None if self.regression is None else self.regression.as_json(),
+            "calibration": {"kind": line.kind, "x": line.x, "y": line.y},
+        }
         (folder / f"{name}.json").write_text(json.dumps(content, indent=1))
 
     @classmethod
@@ -112,18 +118,31 @@ class Trees:
         gone = [feature for feature in content["features"] if feature not in COLUMN]
         if gone:
             raise NotReadyError(f"the model stands on the feature {gone[0]!r}, which is no longer built; train anew")
-        booster = xgboost.Booster(params={"nthread": 1})
-        booster.load_model(folder / f"{name}.ubj")
+        booster = None
+        if (file := folder / f"{name}.ubj").exists():
+            booster = xgboost.Booster(params={"nthread": 1})
+            booster.load_model(file)
+        regression = content.get("regression")  # versions of trees alone say nothing of it
         line = content["calibration"]
-        return cls(booster, tuple(content["features"]), Calibration(line["kind"], tuple(line["x"]), tuple(line["y"])))
+        return cls(
+            tuple(content["features"]),
+            booster,
+            None if regression is None else Regression.from_json(regression),
+            Calibration(line["kind"], tuple(line["x"]), tuple(line["y"])),
+        )
+
+
+def _mean(parts: Sequence[Floats]) -> Floats:
+    """Return trees' and regression's log-odds in one."""
+    return parts[0] if len(parts) == 1 else TREES_SHARE * parts[0] + (1 - TREES_SHARE) * parts[1]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SyncHealthPredictor(Predictor):
     """The fitted model: ``full`` on all features, ``given`` on what a request carries."""
 
-    full: Trees
-    given: Trees
+    full: FailureModel
+    given: FailureModel
 
     def save(self, folder: Path) -> None:
         """Write both."""
@@ -133,7 +152,7 @@ class SyncHealthPredictor(Predictor):
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what ``save`` wrote."""
-        return cls(Trees.load(folder, "full"), Trees.load(folder, "given"))
+        return cls(FailureModel.load(folder, "full"), FailureModel.load(folder, "given"))
 
 
 def fit(
@@ -153,28 +172,29 @@ def fit(
         micros: When it was, microseconds.
         seed: Of the subsamples.
         full: The features of the larger one.
-        settings: Its other settings; see ``fit_trees``.
+        settings: Its other settings; see ``fit_model``.
 
     Raises:
         ValueError: fewer than 10 failures, or successes, in the earlier or the later part.
     """
     return SyncHealthPredictor(
-        fit_trees(rows, failed, micros, full, seed=seed, **settings),
-        fit_trees(rows, failed, micros, GIVEN, seed=seed),
+        fit_model(rows, failed, micros, full, seed=seed, **settings),
+        fit_model(rows, failed, micros, GIVEN, seed=seed),
     )
 
 
-def fit_trees(
+def fit_model(
     rows: NDArray[np.float32],
     failed: Floats,
     micros: Floats,
     features: Sequence[str],
     *,
     seed: int,
+    parts: Sequence[Part] = BOTH,
     parameters: Mapping[str, Any] = PARAMETERS,
     rounds: int | None = None,
     calibrated: bool = True,
-) -> Trees:
+) -> FailureModel:
     """Fit on the earlier part, choose rounds and calibration on the later one, and fit again on all.
 
     Args:
@@ -183,33 +203,53 @@ def fit_trees(
         micros: See ``fit``.
         features: The features to use.
         seed: Of the subsamples.
+        parts: What the model is the mean of.
         parameters: XGBoost's.
         rounds: The number of trees, where it is not to be chosen.
         calibrated: Whether to calibrate.
     """
-    import xgboost
-
     later = micros > np.quantile(micros, 1 - CALIBRATION_SHARE)
     _require_both(failed, later)
-    columns = [COLUMN[name] for name in features]
+    x = rows[:, [COLUMN[name] for name in features]]
     settings = {**parameters, "seed": seed}
-    x = rows[:, columns]
-    early, late = (xgboost.QuantileDMatrix(x[~later], failed[~later]), xgboost.DMatrix(x[later], failed[later]))
-    trial = xgboost.train(
-        settings,
-        early,
-        rounds or MOST_ROUNDS,
-        evals=[(late, "later")],
-        early_stopping_rounds=None if rounds else PATIENCE,
-        verbose_eval=False,
-    )
-    rounds = rounds or trial.best_iteration + 1
     calibration = Calibration("none")
-    if calibrated:
-        said = trial.predict(late, iteration_range=(0, rounds)).astype(float)
-        calibration = choose_calibration(said, failed[later], micros[later])
-    booster = xgboost.train(settings, xgboost.QuantileDMatrix(x, failed), rounds)
-    return Trees(booster, tuple(features), calibration)
+    if calibrated or ("trees" in parts and rounds is None):
+        trial = _uncalibrated(features, x[~later], failed[~later], parts, settings, rounds, (x[later], failed[later]))
+        if trial.booster is not None:
+            rounds = trial.booster.num_boosted_rounds()
+        if calibrated:
+            calibration = choose_calibration(expit(trial.log_odds(x[later])), failed[later], micros[later])
+    return replace(_uncalibrated(features, x, failed, parts, settings, rounds), calibration=calibration)
+
+
+def _uncalibrated(
+    features: Sequence[str],
+    x: NDArray[np.float32],
+    failed: Floats,
+    parts: Sequence[Part],
+    settings: Mapping[str, Any],
+    rounds: int | None,
+    later: tuple[NDArray[np.float32], Floats] | None = None,
+) -> FailureModel:
+    """Fit the parts; later rows, if given, say after how many trees to stop, where the number is not."""
+    booster = regression = None
+    if "trees" in parts:
+        import xgboost
+
+        stops = later is not None and rounds is None
+        booster = xgboost.train(
+            dict(settings),
+            xgboost.QuantileDMatrix(x, failed),
+            rounds or MOST_ROUNDS,
+            evals=[(xgboost.DMatrix(*later), "later")] if stops and later else None,
+            early_stopping_rounds=PATIENCE if stops else None,
+            verbose_eval=False,
+        )
+        if stops:
+            booster = booster[: booster.best_iteration + 1]
+    if "regression" in parts:
+        regression = fit_regression(x, failed, seed=settings["seed"])
+    return FailureModel(tuple(features), booster, regression, Calibration("none"))
 
 
 def _require_both(failed: Floats, later: NDArray[np.bool_]) -> None:
@@ -220,42 +260,3 @@ def _require_both(failed: Floats, later: NDArray[np.bool_]) -> None:
                 f"the {part} part of the training time has {failures} failures in {int(chosen.sum())} syncs; "
                 f"{FEWEST_FAILURES} failures and successes are needed: import more history"
             )
-
-
-def choose_calibration(probability: Floats, failed: Floats, micros: Floats) -> Calibration:
-    """Return the calibration that does best, by log loss, on later time than it was fitted on.
-
-    It is then fitted again on all rows.
-    """
-    earlier = micros <= np.median(micros)
-    if min(failed[earlier].sum(), failed[~earlier].sum()) < FEWEST_FAILURES:
-        return Calibration("none")
-    kinds: tuple[Kind, ...] = ("none", "logistic", "isotonic")
-    losses = {
-        kind: log_loss(
-            fit_calibration(kind, probability[earlier], failed[earlier])(probability[~earlier]), failed[~earlier]
-        )
-        for kind in kinds
-    }
-    return fit_calibration(min(kinds, key=losses.__getitem__), probability, failed)
-
-
-def fit_calibration(kind: Kind, probability: Floats, failed: Floats) -> Calibration:
-    """Fit a calibration of one kind."""
-    if kind == "none":
-        return Calibration("none")
-    if kind == "logistic":
-        from sklearn.linear_model import LogisticRegression
-
-        odds = logit(np.clip(probability, 1e-7, 1 - 1e-7))[:, None]
-        line = LogisticRegression(C=1e6, max_iter=1000).fit(odds, failed)
-        return Calibration("logistic", (float(line.coef_[0, 0]), float(line.intercept_[0])))
-    from sklearn.isotonic import IsotonicRegression
-
-    steps = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(probability, failed)
-    return Calibration("isotonic", tuple(map(float, steps.X_thresholds_)), tuple(map(float, steps.y_thresholds_)))
-
-
-def log_loss(probability: Floats, failed: Floats) -> float:
-    """Return the mean negative log-likelihood, a proper score: lower is better."""
-    return float(-np.mean(np.where(failed == 1, np.log(probability), np.log1p(-probability))))

@@ -64,5 +64,8 @@ SYNC_HEALTH = ModelSpec(
         "With the eight features of a request alone, instead of the stored history, it is much weaker.",
         "An integration that has not synced for a day is scored and otherwise left alone.",
     ),
-    packages=("pandas", "scikit-learn", "xgboost"),
+    packages=(
+        *("pandas", "scikit-learn", "xgboost"),
+        *("duckdb", "ibis-framework", "pyarrow", "pyarrow-hotfix", "sqlglot"),  # features from the store
+    ),
 )

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from crewflow_assets.sync_health.events import ATTEMPT_COLUMNS, PREPARED, compiled
 from crewflow_assets.sync_health.integrations import Key
 from crewflow_assets.sync_health.measures import MEASURES, MINUTE, NEIGHBOUR_MINUTES, OWN_EXCLUDED
-from crewflow_assets.sync_health.recent import AROUND, Recent
+from crewflow_assets.sync_health.neighbours import COUNTS
+from crewflow_assets.sync_health.recent import AROUND, NEWEST_BEFORE, Recent
 
 if TYPE_CHECKING:
     import duckdb
@@ -32,11 +33,6 @@ KEPT_INTEGRATIONS = 256
 BUCKET_SECONDS = 600
 """The attempts around a moment are kept for so long, unless something happens."""
 _ID = ("company_id", "integration_id")
-NEIGHBOUR_COUNTS = ("n", "failed", "onset", "limited")
-NEWEST_BEFORE = (
-    "SELECT unnest(newest) FROM (SELECT arg_max(s, (occurred_at, event_id)) AS newest FROM sync_attempt AS s "
-    "WHERE occurred_at < {moment} GROUP BY company_id, integration_id)"
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -200,7 +196,7 @@ def _neighbours(
     found = {}
     for window in NEIGHBOUR_MINUTES:
         inside = (known_minute >= minute - window) & (known_minute <= minute - 1)
-        for name in NEIGHBOUR_COUNTS:
+        for name in COUNTS:
             counted = around.columns[name][begin:n]
             found[f"api_{name}_{window}m"] = float(counted[inside & same].sum())
             found[f"fleet_{name}_{window}m"] = float(counted[inside].sum())

@@ -40,6 +40,11 @@ NEWEST = select(func.max(Event.id))
 COUNT_EVERY_SECONDS = 1.0
 ROWS_AT_ONCE = 20_000
 SETTLE_EVERY = timedelta(minutes=1)
+NEWEST_BEFORE = (
+    "SELECT s.* FROM sync_attempt AS s SEMI JOIN (SELECT arg_max(rowid, (occurred_at, event_id)) AS newest "
+    "FROM sync_attempt WHERE occurred_at < {moment} GROUP BY company_id, integration_id) AS n ON s.rowid = n.newest"
+)
+"""The last attempt of each integration before a moment."""
 TYPES = {"string": "VARCHAR", "boolean": "BOOLEAN", "float64": "DOUBLE", "int64": "BIGINT"}
 
 
@@ -102,12 +107,11 @@ class Recent:
     def described(self, cursor: "duckdb.DuckDBPyConnection", due: "pa.Table", at: datetime) -> "pa.Table":
         """Describe syncs that are due, of ``DUE_COLUMNS``."""
         cursor.register("due", due.select(list(DUE_COLUMNS)))
-        cursor.execute("CREATE TEMP TABLE attempts AS FROM seen SEMI JOIN due USING (company_id, integration_id)")
+        cursor.execute("CREATE TEMP VIEW attempts AS FROM seen")
         lately = _literal(at - AROUND)
         cursor.execute(
-            f"CREATE TEMP TABLE around AS FROM seen WHERE occurred_at >= {lately} UNION ALL "
-            "SELECT unnest(newest) FROM (SELECT arg_max(s, (occurred_at, event_id)) AS newest FROM seen AS s "
-            f"WHERE occurred_at < {lately} GROUP BY company_id, integration_id)"
+            f"CREATE TEMP TABLE around AS FROM seen WHERE occurred_at >= {lately} UNION ALL BY NAME "
+            f"SELECT * EXCLUDE (received_at) FROM ({NEWEST_BEFORE.format(moment=lately)})"
         )
         return cursor.sql(compiled("due")).to_arrow_table()
 

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from crewflow_assets.errors import NotReadyError
 from crewflow_assets.evaluation.splits import fold_of
 from crewflow_assets.lake.events import read_events
-from crewflow_assets.sync_health.events import ATTEMPT_COLUMNS, STATUS_COLUMNS, history
+from crewflow_assets.sync_health.events import ATTEMPT_COLUMNS, STATUS_COLUMNS
 from crewflow_assets.sync_health.features import FEATURES, columns_of, feature_rows
 from crewflow_assets.sync_health.measures import MINUTE
+from crewflow_assets.sync_health.parts import history_in_parts
 from crewflow_assets.sync_health.recent import KEPT_DAYS
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 TRAINING_DAYS = 120
+_ORDER = ["occurred_at", "company_id", "integration_id", "event_id"]
 LONGEST_LEAD, USUAL_LEAD = 240.0, 60.0
 """Minutes. The watch looks at any time between two syncs, so training does too."""
 TEST_SHARE, MOST_TEST_DAYS = 0.2, 28
@@ -42,32 +44,44 @@ def feature_table(cutoff: datetime) -> pd.DataFrame:
         statuses = connection.create_table("no_statuses", schema=_schema(STATUS_COLUMNS), temp=True)
     began = cutoff - timedelta(days=TRAINING_DAYS)
     seen = attempts.filter(attempts.occurred_at >= _literal(began - timedelta(days=KEPT_DAYS)))
-    described = history(_with_lead(seen), statuses)
-    described = described.filter(described.occurred_at >= _literal(began))
-    return as_table(described.order_by(["occurred_at", "company_id", "integration_id", "event_id"]).to_pyarrow())
+    parts = history_in_parts(_with_lead(seen), statuses)
+    found = [_as_rows(part.filter(part.occurred_at >= _literal(began)).to_pyarrow()) for part in parts]
+    return _marked(pd.concat(found).sort_values(_ORDER, ignore_index=True).drop(columns="event_id"))
 
 
 def as_table(described: "pa.Table") -> pd.DataFrame:
-    """Return the feature table of what ``events.history`` found; see ``feature_table``."""
+    """Return the feature table of what ``events.history`` found, in its order; see ``feature_table``."""
+    return _marked(_as_rows(described).drop(columns="event_id"))
+
+
+def _as_rows(described: "pa.Table") -> pd.DataFrame:
     columns = columns_of(described)
-    frame = described.select(["company_id", "integration_id", "system", "occurred_at"]).to_pandas()
+    frame = described.select(["event_id", "company_id", "integration_id", "system", "occurred_at"]).to_pandas()
     entity = frame["company_id"] + "/" + frame["integration_id"]
     folds = {name: fold_of(name) for name in entity.unique()}
     rest = {
         "entity": entity,
         "fold": entity.map(folds),
-        "in_test": _in_test(columns["micros"]),
         "label": columns["failed"].astype(np.int8),
     }
     features = pd.DataFrame(feature_rows(columns), columns=list(FEATURES), index=frame.index)
-    table: pd.DataFrame = pd.concat([frame.assign(**rest), features], axis=1)
+    rows: pd.DataFrame = pd.concat([frame.assign(**rest), features], axis=1)
+    return rows
+
+
+def _marked(table: pd.DataFrame) -> pd.DataFrame:
+    """Mark the test time."""
+    table.insert(table.columns.get_loc("label"), "in_test", _in_test(_micros_of(table)))
     return table
 
 
 def rows_of_table(table: pd.DataFrame) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
     """Return features, failures and moments in microseconds."""
-    micros = table["occurred_at"].astype("datetime64[us, UTC]").astype("int64").to_numpy().astype(float)
-    return table[list(FEATURES)].to_numpy(np.float32), table["label"].to_numpy(float), micros
+    return table[list(FEATURES)].to_numpy(np.float32), table["label"].to_numpy(float), _micros_of(table)
+
+
+def _micros_of(table: pd.DataFrame) -> NDArray[np.float64]:
+    return table["occurred_at"].astype("datetime64[us, UTC]").astype("int64").to_numpy().astype(float)
 
 
 def _in_test(micros: NDArray[np.float64]) -> NDArray[np.bool_]:

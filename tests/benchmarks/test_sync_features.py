@@ -14,7 +14,7 @@ def test_both_engines_find_the_same_sums(tmp_path: Path) -> None:
     assert build_on_pandas(file, tmp_path) == 5
     theirs = pd.read_parquet(tmp_path / "features.parquet").reset_index()
     assert build_on_duckdb(file, tmp_path, threads=1, memory="1GB") > 90
-    ours = pq.read_table(tmp_path / "features.parquet").to_pandas()
+    ours = pq.read_table(tmp_path / "features-0.parquet").to_pandas()
     both = ours.merge(theirs, on=["company_id", "occurred_at"])
     assert len(both) == 6000
     pairs = {"attempts_24h": "n", "failures_24h": "failed_y", "rate_limit_hits_24h": "rate_limit_hits"}

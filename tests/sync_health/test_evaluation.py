@@ -5,16 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crewflow_assets.sync_health.evaluation import (
-    Judged,
-    alarms,
-    as_record,
-    figures,
-    fit_baselines,
-    pr_auc,
-    recall_at,
-    rows_of,
-)
+from crewflow_assets.sync_health.baselines import fit_baselines
+from crewflow_assets.sync_health.evaluation import Judged, alarms, as_record, figures, pr_auc, recall_at, rows_of
 from crewflow_assets.sync_health.features import COLUMN, FEATURES
 
 
@@ -72,7 +64,7 @@ def test_simple_methods_say_what_their_names_say() -> None:
     table[0, COLUMN["known_attempts"]] = 0
     table[1:, COLUMN["known_attempts"]] = 9
     failed = (random.random(400) < 0.25).astype(float)
-    methods = fit_baselines(table, failed, seed=0)
+    methods = fit_baselines(table, failed, np.arange(400.0), seed=0)
     assert not methods["always no"](table).any()
     assert methods["same as last"](table)[:3].tolist() == [failed.mean(), 1, 0]
     for method in methods.values():

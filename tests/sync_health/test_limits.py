@@ -5,53 +5,72 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from crewflow_assets.sync_health.limits import forecast
+from crewflow_assets.sync_health.limits import WITHIN_MINUTES, forecast
 from crewflow_assets.sync_health.measures import MINUTE
 
 NOW = 1_700_000_000 * 1_000_000.0
 
 
-def described(left: Sequence[float], every: float = 15.0) -> dict[str, np.ndarray]:
+def described(
+    left: Sequence[float], every: float = 15.0, *, limit: float = 1400.0, retry_after: float = math.nan
+) -> dict[str, np.ndarray]:
     """Return an integration's last calls left, oldest first, one each so many minutes; the next sync is due now."""
     newest_first = left[::-1]
-    found = {"micros": np.array([NOW]), "lead": np.array([0.0])}
+    found = {"micros": np.array([NOW]), "lead": np.array([0.0]), "last_retry_after": np.array([retry_after])}
+    found["last_calls_limit"] = np.array([limit])
     for k in range(1, 5):
         found[f"calls_left_{k}"] = np.array([newest_first[k - 1] if k <= len(left) else math.nan])
         found[f"micros_{k}"] = np.array([NOW - k * every * MINUTE if k <= len(left) else math.nan])
     return found
 
 
-def test_a_steady_pace_goes_on() -> None:
-    found = forecast(described([1000, 900, 800, 700]), 0)
+def test_the_median_lies_in_the_interval_and_beyond_what_the_last_pace_says() -> None:
+    found = forecast(described([1000, 900, 800, 700]), 0)  # half of the limit of 1,400 is used
     assert found is not None
-    assert found.minutes == pytest.approx(700 / (100 / 15) - 15)
-    assert found.low_minutes < found.minutes < (found.high_minutes or math.inf)
-    assert found.probability > 0.5
+    at_pace = 700 / (100 / 15) - 15
+    assert at_pace < found.minutes < 3 * at_pace
+    assert found.high_minutes is not None
+    assert found.low_minutes < at_pace < found.minutes < found.high_minutes
 
 
-def test_an_unsteady_pace_has_a_wider_interval() -> None:
-    steady, unsteady = (forecast(described(left), 0) for left in ([1000, 900, 800, 700], [1000, 990, 720, 700]))
-    assert steady is not None
-    assert unsteady is not None
-    assert unsteady.minutes == steady.minutes
-    assert unsteady.low_minutes < steady.low_minutes
-    assert unsteady.high_minutes is None
+@given(
+    left=st.lists(st.integers(0, 3000), min_size=4, max_size=4), limit=st.just(3000.0) | st.just(math.nan),
+    every=st.sampled_from([15.0, 60.0, 240.0]),
+)  # fmt: skip
+def test_a_forecast_agrees_with_itself(left: list[float], limit: float, every: float) -> None:
+    found = forecast(described(sorted(left, reverse=True), every, limit=limit), 0)
+    if found is None:
+        return
+    high = math.inf if found.high_minutes is None else found.high_minutes
+    assert 0 <= found.low_minutes <= found.minutes <= high
+    assert (found.probability >= 0.5) == (found.minutes <= WITHIN_MINUTES) or abs(
+        found.minutes - WITHIN_MINUTES
+    ) < 0.2
+    assert (found.probability > 0.1) == (found.low_minutes < WITHIN_MINUTES) or abs(found.low_minutes - 120) < 0.2
+
+
+def test_the_more_is_used_the_likelier_it_is_hit() -> None:
+    much, little = (forecast(described([1000, 900, 800, 700], limit=limit), 0) for limit in (7000.0, 1000.0))
+    assert little is not None
+    assert much is not None
+    assert little.minutes > much.minutes
+    assert little.probability < much.probability
 
 
 def test_a_distant_limit_is_unlikely_within_two_hours() -> None:
-    found = forecast(described([5000, 4990, 4980, 4000 + 970]), 0)
-    assert found is None  # over a day away
-    found = forecast(described([1000, 980, 960, 940]), 0)
+    assert forecast(described([5000, 4990, 4980, 4000 + 970]), 0) is None  # over a day away
+    found = forecast(described([1000, 970, 940, 910]), 0)
     assert found is not None
     assert found.minutes > 600
-    assert found.probability < 0.05
+    assert found.probability < 0.2
 
 
 def test_calls_that_began_anew_are_no_pace() -> None:
-    found = forecast(described([50, 1000, 900, 800]), 0)
-    assert found is not None
-    assert found.minutes == pytest.approx(800 / (100 / 15) - 15)
+    found, steady = (forecast(described(left), 0) for left in ([50, 1000, 900, 800], [1100, 1000, 900, 800]))
+    assert found == steady
 
 
 @pytest.mark.parametrize("left", [[], [100.0], [100.0, 90.0], [90.0, 100.0, 80.0, 100.0], [70.0, 70.0, 70.0, 70.0]])
@@ -62,5 +81,9 @@ def test_nothing_is_said_where_nothing_is_known_or_used(left: list[float]) -> No
 def test_a_limit_that_is_hit_already_is_hit_now() -> None:
     found = forecast(described([200, 100, 50, 0]), 0)
     assert found is not None
-    assert (found.minutes, found.low_minutes) == (0, 0)
-    assert found.probability > 0.9
+    assert (found.minutes, found.low_minutes, found.high_minutes, found.probability) == (0, 0, 0, 1)
+
+
+def test_calls_that_will_have_begun_anew_are_no_threat() -> None:
+    assert forecast(described([200, 100, 50, 0], retry_after=15 * 60.0), 0) is None
+    assert forecast(described([200, 100, 50, 0], retry_after=16 * 60.0), 0) is not None

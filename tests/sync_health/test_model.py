@@ -1,5 +1,7 @@
-"""The trees and their calibration: saved without loss, explained exactly, and honest about what they cannot know."""
+"""The model and its calibration: saved without loss, explained exactly, and honest about what it cannot know."""
 
+import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -8,17 +10,12 @@ import pytest
 from scipy.special import logit
 
 from crewflow_assets.errors import NotReadyError
+from crewflow_assets.sync_health.baselines import BASELINES
+from crewflow_assets.sync_health.calibration import Calibration, choose_calibration, fit_logistic
 from crewflow_assets.sync_health.events import describe
 from crewflow_assets.sync_health.features import COLUMN, FEATURES, columns_of, feature_rows
-from crewflow_assets.sync_health.model import (
-    Calibration,
-    Floats,
-    SyncHealthPredictor,
-    Trees,
-    choose_calibration,
-    fit,
-    fit_calibration,
-)
+from crewflow_assets.sync_health.model import TREES_SHARE, FailureModel, Floats, SyncHealthPredictor, fit, fit_model
+from crewflow_assets.sync_health.regression import MOST_STEPS, STRENGTH, Regression, fit_regression
 from tests.sync_health.syncs import attempts, history, statuses
 
 
@@ -32,6 +29,14 @@ def training() -> tuple[np.ndarray, Floats, Floats]:
 @cache
 def fitted() -> SyncHealthPredictor:
     return fit(*training(), seed=7)
+
+
+def without(part: str | None) -> FailureModel:
+    """Return the fitted model without one of its parts."""
+    model = fitted().full
+    if part is None:
+        return model
+    return replace(model, booster=None) if part == "booster" else replace(model, regression=None)
 
 
 def test_what_follows_failures_is_at_more_risk() -> None:
@@ -64,13 +69,65 @@ def test_a_model_on_features_that_are_gone_asks_for_training(tmp_path: Path) -> 
         SyncHealthPredictor.load(tmp_path)
 
 
-def test_contributions_add_up_to_the_log_odds() -> None:
-    trees = fitted().full
+@pytest.mark.parametrize("calibration", [Calibration("none"), Calibration("logistic", (0.7, -0.2))])
+@pytest.mark.parametrize("left_out", [None, "booster", "regression"])
+def test_contributions_add_up_to_the_calibrated_log_odds(left_out: str | None, calibration: Calibration) -> None:
+    model = replace(without(left_out), calibration=calibration)
     rows = training()[0][::50]
-    bare = Trees(trees.booster, trees.features, Calibration("none"))
-    odds = logit(bare.probability(rows))
-    rest = odds - trees.contributions(rows).sum(axis=1)
-    np.testing.assert_allclose(rest, rest[0], atol=1e-3)
+    said = model.probability(rows)
+    inside = (said > 2e-4) & (said < 1 - 2e-4)  # nothing is said to be surer
+    assert inside.sum() > 20
+    rest = logit(said) - model.contributions(rows).sum(axis=1)
+    np.testing.assert_allclose(rest[inside], rest[inside][0], atol=1e-3)
+
+
+def test_the_log_odds_are_the_parts_with_their_shares() -> None:
+    model, rows = fitted().full, training()[0][::50]
+    trees, regression = (without(part).log_odds(rows) for part in ("regression", "booster"))
+    assert np.abs(trees - regression).max() > 0.1
+    np.testing.assert_allclose(model.log_odds(rows), TREES_SHARE * trees + (1 - TREES_SHARE) * regression)
+
+
+def test_the_regression_is_the_usual_librarys(tmp_path: Path) -> None:
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+    rows, failed, _ = training()
+    usual = make_pipeline(
+        FunctionTransformer(lambda x: np.sign(x) * np.log1p(np.abs(x.astype(float)))),
+        SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
+        StandardScaler(),
+        LogisticRegression(C=STRENGTH, max_iter=MOST_STEPS),
+    ).fit(rows, failed)
+    mine = fit_regression(rows, failed, seed=7)
+    np.testing.assert_allclose(mine.log_odds(rows), usual.decision_function(rows), atol=2e-2)
+    np.testing.assert_allclose(mine.contributions(rows).mean(axis=0), 0, atol=1e-9)
+    again = Regression.from_json(json.loads(json.dumps(mine.as_json())))
+    np.testing.assert_array_equal(again.log_odds(rows), mine.log_odds(rows))
+
+
+def test_the_regression_alone_can_stand_in(tmp_path: Path) -> None:
+    using, settings = BASELINES["logistic regression"]
+    predictor = fit(*training(), seed=7, full=using, **settings)
+    assert predictor.full.booster is None
+    predictor.save(tmp_path)
+    rows = training()[0][:100]
+    loaded = SyncHealthPredictor.load(tmp_path)
+    np.testing.assert_array_equal(loaded.full.probability(rows), predictor.full.probability(rows))
+    assert loaded.full.contributions(rows).any()
+
+
+def test_a_version_of_trees_alone_is_still_read(tmp_path: Path) -> None:
+    trees = fit_model(*training(), FEATURES, seed=7, parts=("trees",))
+    trees = replace(trees, calibration=Calibration("isotonic", (0.0, 0.1, 1.0), (0.0, 0.3, 1.0)))
+    trees.save(tmp_path, "full")
+    content = json.loads((tmp_path / "full.json").read_text())
+    del content["regression"]
+    (tmp_path / "full.json").write_text(json.dumps(content))
+    rows = training()[0][:100]
+    np.testing.assert_array_equal(FailureModel.load(tmp_path, "full").probability(rows), trees.probability(rows))
 
 
 def test_the_smaller_model_looks_at_nothing_but_what_a_request_carries() -> None:
@@ -93,6 +150,7 @@ def test_a_calibration_is_chosen_only_where_it_does_better() -> None:
     when = np.arange(20_000.0)
     too_sure = Calibration("logistic", (2.5, 0.0))(true)
     repaired = choose_calibration(too_sure, failed, when)(too_sure)
+    assert (np.argsort(repaired) == np.argsort(too_sure)).all()
     assert np.mean((repaired - true) ** 2) < 0.1 * np.mean((too_sure - true) ** 2)
     kept = choose_calibration(np.clip(true, 1e-4, 1), failed, when)
     assert np.mean((kept(true) - true) ** 2) < 1e-3
@@ -100,7 +158,7 @@ def test_a_calibration_is_chosen_only_where_it_does_better() -> None:
 
 def test_no_calibration_promises_anything() -> None:
     said = np.array([0.0, 1e-9, 0.5, 1.0])
-    for kind in ("none", "logistic", "isotonic"):
-        line = fit_calibration(kind, np.array([0.0, 0.2, 0.8, 1.0]), np.array([0.0, 0.0, 1.0, 1.0]))
+    fitted_line = fit_logistic(np.array([0.0, 0.2, 0.8, 1.0]), np.array([0.0, 0.0, 1.0, 1.0]))
+    for line in (Calibration("none"), fitted_line, Calibration("isotonic", (0.0, 1.0), (0.0, 1.0))):
         assert (line(said) > 0).all()
         assert (line(said) < 1).all()

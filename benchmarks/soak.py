@@ -135,7 +135,7 @@ def soak(source: Path, minutes: float, every: float, port: int) -> Figures:
                 for thread in threads:
                     thread.join()
             lost = _lost(clients)
-        return figures(clients.tally, trouble.happened, outages, memory.samples, lost, began)
+        return figures(clients.tally, trouble.happened, memory.samples, lost, began)
 
 
 def _stop_at(clients: Clients, until: float) -> None:
@@ -149,7 +149,7 @@ def _lost(clients: Clients) -> dict[str, list[str]]:
     from serving.spool import read_part
 
     tally = clients.tally
-    spooled = {row["id"] for part in PredictionLog().spool.parts() for row in read_part(part)}
+    spooled = {row["id"] for part in PredictionLog().spool.look() for row in read_part(part)}
     with reading() as session:
         return {
             "decisions": _missing(session, IdempotentAnswer.key, sorted(tally.decisions)),

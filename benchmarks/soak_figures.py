@@ -6,12 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.soak_load import Outage, Tally
+from benchmarks.soak_load import Tally
 from benchmarks.soak_trouble import Happened
 
 MIB = 1024 * 1024
-BEFORE_KILL_SECONDS = 2.0
-"""What a killed worker had answered and not yet logged is this young."""
 SHOWN = 5
 
 
@@ -29,7 +27,6 @@ class Figures:
     broken_connections: int
     acknowledged: dict[str, int]
     lost: dict[str, list[str]]
-    lost_by_kill: int
     happened: list[Happened]
     p50_ms: float
     p99_ms: float
@@ -39,10 +36,8 @@ class Figures:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing was wrong, undocumented or lost, apart from log rows of a killed worker's last moments."""
-        unexcused = len(self.lost["predictions"]) - self.lost_by_kill
-        bad = (self.wrong, self.faults, self.given_up, self.lost["decisions"], self.lost["events"])
-        return not any(bad) and not unexcused
+        """Whether nothing was wrong, undocumented or lost."""
+        return not any((self.wrong, self.faults, self.given_up, *self.lost.values()))
 
     def as_json(self) -> dict[str, Any]:
         """Return all as JSON values."""
@@ -52,7 +47,6 @@ class Figures:
 def figures(
     tally: Tally,
     happened: Sequence[Happened],
-    outages: Sequence[Outage],
     memory: Sequence[tuple[float, float]],
     lost: dict[str, list[str]],
     began: float,
@@ -62,12 +56,6 @@ def figures(
 
     took = np.array([seconds for _, seconds in tally.seconds])
     ended = np.array([at - began for at, _ in tally.seconds])
-    kills = [outage.began for outage in outages if outage.kind == "worker killed"]
-    excused = [
-        one
-        for one in lost["predictions"]
-        if any(0 <= kill - tally.predictions[one] < BEFORE_KILL_SECONDS for kill in kills)
-    ]
     samples = [(at, held / MIB) for at, held in memory]
     calm = [(at, held) for at, held in samples if at > samples[-1][0] / 3]
     slope = float(np.polyfit([at for at, _ in calm], [held for _, held in calm], 1)[0])
@@ -86,7 +74,6 @@ def figures(
             "predictions": len(tally.predictions),
         },
         lost=lost,
-        lost_by_kill=len(excused),
         happened=list(happened),
         p50_ms=1000 * float(np.quantile(took, 0.5)),
         p99_ms=1000 * float(np.quantile(took, 0.99)),
@@ -118,7 +105,6 @@ def table(found: Figures) -> str:
             (f"**lost {kind}** of those acknowledged", f"{len(found.lost[kind])} of {count:,}")
             for kind, count in found.acknowledged.items()
         ),
-        ("of these predictions answered in the 2 s before a kill", str(found.lost_by_kill)),
         ("memory of a worker after a third, at the end", f"{first:.0f} MiB, {last:.0f} MiB"),
     ]
     lines = ["| what | seen |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]

@@ -36,3 +36,7 @@ class ConflictError(CrewflowError):
 
 class NotReadyError(CrewflowError):
     """Something that the request needs is missing in this installation, such as a registered model."""
+
+
+class RegistryAwayError(NotReadyError):
+    """The model registry cannot be reached; it may hold what the request needs."""

@@ -5,14 +5,18 @@ A version is a folder of JSON or safetensors files, logged as a pyfunc model who
 """
 
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crewflow_assets.errors import NotFoundError, NotReadyError
+from sqlalchemy.exc import SQLAlchemyError
+
+from crewflow_assets.errors import NotFoundError, NotReadyError, RegistryAwayError
 from crewflow_assets.settings import get_settings
 from crewflow_assets.spec import Evaluation, ModelSpec, Predictor
 
@@ -241,8 +245,29 @@ def take_away(spec: ModelSpec, alias: str) -> bool:
     return True
 
 
+@contextmanager
+def _reaching() -> Iterator[None]:
+    """Turn what MLflow, its database and its files raise when they cannot be reached into one error."""
+    try:
+        yield
+    except (OSError, SQLAlchemyError, ModuleNotFoundError) as error:
+        if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] != "mlflow":
+            raise
+        raise RegistryAwayError(f"the model registry cannot be read ({type(error).__name__})") from error
+    except Exception as error:
+        exceptions = sys.modules.get("mlflow.exceptions")
+        if exceptions is None or not isinstance(error, exceptions.MlflowException):
+            raise
+        raise RegistryAwayError(f"the model registry cannot be read ({type(error).__name__})") from error
+
+
+@_reaching()
 def describe(spec: ModelSpec) -> list[VersionInfo]:
-    """Return all versions, newest first; none if nothing was registered. What others put there is left out."""
+    """Return all versions, newest first; none if nothing was registered. What others put there is left out.
+
+    Raises:
+        RegistryAwayError: the registry cannot be read.
+    """
     aliases = _aliases(spec)
     if aliases is None:
         return []
@@ -251,8 +276,13 @@ def describe(spec: ModelSpec) -> list[VersionInfo]:
     return sorted(infos, key=lambda info: info.number, reverse=True)
 
 
+@_reaching()
 def alias_numbers(spec: ModelSpec) -> dict[str, int]:
-    """Return which version number each alias names; cheap enough to poll."""
+    """Return which version number each alias names; cheap enough to poll.
+
+    Raises:
+        RegistryAwayError: the registry cannot be read.
+    """
     return _aliases(spec) or {}
 
 
@@ -311,8 +341,13 @@ def load(spec: ModelSpec, version: str) -> LoadedModel:
     return LoadedModel(spec.code().load(folder_of(info)), info.label, info.number, info.aliases)
 
 
+@_reaching()
 def folder_of(info: VersionInfo) -> Path:
-    """Return the local folder that holds what ``Predictor.save`` wrote."""
+    """Return the local folder that holds what ``Predictor.save`` wrote.
+
+    Raises:
+        RegistryAwayError: the registry, or its files, cannot be read.
+    """
     import mlflow
 
     model: Any = mlflow.artifacts.download_artifacts(

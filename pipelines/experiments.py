@@ -71,7 +71,7 @@ def _metadata(name: str, row: Experiment, taken: ExperimentLook) -> dict[str, An
             f"{arm.variant} {arm.answered} ({arm.with_outcome} with outcome)" for arm in results.arms
         ),
         f"{name}: results": dg.TableMetadataValue(
-            records=[dg.TableRecord({k: "" if v is None else v for k, v in one.items()}) for one in rows],
+            records=[dg.TableRecord({k: _shown(v) for k, v in one.items()}) for one in rows],
             schema=dg.TableSchema([dg.TableColumn(column) for column in rows[0]]),
         ),
     }
@@ -81,6 +81,12 @@ def _metadata(name: str, row: Experiment, taken: ExperimentLook) -> dict[str, An
             image = f"![{metric}](data:image/png;base64,{b64encode(png).decode()})"
             found[f"{name}: {metric}"] = dg.MetadataValue.md(image)
     return found
+
+
+def _shown(value: Any) -> Any:
+    if value is None:
+        return ""
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def _checks(taken: Mapping[str, tuple[Experiment, ExperimentLook]]) -> list[dg.AssetCheckResult]:

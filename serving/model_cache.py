@@ -12,7 +12,7 @@ from tempfile import mkdtemp
 from typing import Any, Protocol
 
 from crewflow_assets import clock
-from crewflow_assets.errors import CrewflowError, NotFoundError, NotReadyError
+from crewflow_assets.errors import NotReadyError, RegistryAwayError
 from crewflow_assets.settings import get_settings
 from crewflow_assets.spec import ModelSpec, Predictor
 from serving.predictors import LoadedModel, Origin, VersionInfo
@@ -21,6 +21,7 @@ logger = logging.getLogger("crewflow.serving")
 
 INDEX, FILES, ABOUT = "aliases.json", "model", "version.json"
 WRITTEN_EVERY = timedelta(minutes=1)
+ALIASES, COPY = "aliases", "copy"
 MOST_UNNAMED = 4
 """Versions kept that no alias names: those that were pinned, or were champion before."""
 
@@ -54,12 +55,14 @@ class CachedModel:
 class ModelCache:
     """The registry with a copy of what it gave under ``models`` of the home folder, for when it is away.
 
-    Away is: it raises anything but our own errors, its library is not installed, or it is empty while the copy
-    is not (a registry's database that was lost, or never was on this machine, is created empty).
+    Away is: it, or its files, cannot be reached, its library is not installed, or it is empty while the copy is not
+    (a registry's database that was lost, or never was on this machine, is created empty). Each outage's beginning and
+    end are logged once, as a line of JSON.
     """
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+        self._outages: set[tuple[str, str]] = set()
         self._origins: dict[str, Origin] = {}
 
     def alias_numbers(self, spec: ModelSpec) -> dict[str, int]:
@@ -69,50 +72,72 @@ class ModelCache:
             numbers = self._registry.alias_numbers(spec)
             if not numbers and held is not None:
                 raise NotReadyError(f"the registry knows no version of {spec.name}")
-        except Exception as error:
+        except NotReadyError as error:
+            if isinstance(error, RegistryAwayError) or held is not None:
+                self._went_away(spec, ALIASES, error, held)
             if held is None:
                 raise
-            self._fell_back(spec, held, error)
+            self._origins[spec.name] = Origin("cache", held.read_at)
             return dict(held.numbers)
+        self._came_back(spec, ALIASES)
         now = clock.now()
         self._origins[spec.name] = Origin("registry", now)
         if held is not None and (held.numbers != numbers or now - held.read_at > WRITTEN_EVERY):
-            _write_index(spec, numbers)
+            try:
+                _write_index(spec, numbers)
+            except OSError as error:  # a full disk; what the registry says is in force all the same
+                self._went_away(spec, COPY, error, held)
+            else:
+                self._came_back(spec, COPY)
         return numbers
 
     def load(self, spec: ModelSpec, version: str) -> LoadedModel:
         """Load a version by alias or label: from the registry, which is copied, or else from the copy.
 
         Raises:
-            NotReadyError: the model has no version at all, neither there nor here.
+            NotReadyError: the model has no version at all, or none can be had, neither there nor here.
             NotFoundError: the model has other versions.
         """
         try:
             info = self._registry.find(spec, version)
             folder = self._keep(spec, info)
-        except NotFoundError:
-            raise
-        except Exception:
+        except (NotReadyError, OSError) as error:
             found = _cached(spec, version)
             if found is None:
                 raise
+            self._went_away(spec, version, error, _index(spec))
             return found
+        self._came_back(spec, version)
         return CachedModel(spec.code().load(folder), info.label, info.number, tuple(info.aliases))
 
     def describe(self, spec: ModelSpec) -> Sequence[VersionInfo]:
-        """Return all versions of the registry, newest first."""
+        """Return all versions of the registry, newest first.
+
+        Raises:
+            RegistryAwayError: the registry cannot be read.
+        """
         return self._registry.describe(spec)
 
     def origin(self, spec: ModelSpec) -> Origin | None:
         """Return where the aliases come from at present; None before they were first read."""
         return self._origins.get(spec.name)
 
-    def _fell_back(self, spec: ModelSpec, held: "_Index", error: Exception) -> None:
-        before = self._origins.get(spec.name)
-        self._origins[spec.name] = Origin("cache", held.read_at)
-        if before is None or before.source != "cache":
-            shown = str(error) if isinstance(error, CrewflowError) else type(error).__name__
-            logger.warning("%s: serving what the registry gave at %s, since: %s", spec.name, held.read_at, shown)
+    def _went_away(self, spec: ModelSpec, wanted: str, error: Exception, held: "_Index | None") -> None:
+        if (spec.name, wanted) in self._outages:
+            return
+        self._outages.add((spec.name, wanted))
+        serving = None if held is None else held.read_at.isoformat()
+        self._tell(
+            logging.WARNING, "registry_away", spec, wanted, error=repr(error.__cause__ or error), copy_of=serving
+        )
+
+    def _came_back(self, spec: ModelSpec, wanted: str) -> None:
+        if (spec.name, wanted) in self._outages:
+            self._outages.discard((spec.name, wanted))
+            self._tell(logging.INFO, "registry_back", spec, wanted)
+
+    def _tell(self, level: int, event: str, spec: ModelSpec, wanted: str, **more: str | None) -> None:
+        logger.log(level, "%s", json.dumps({"event": event, "model": spec.name, "wanted": wanted, **more}))
 
     def _keep(self, spec: ModelSpec, info: Any) -> Path:
         """Copy a version's files, unless they are there, and return their folder."""

@@ -9,8 +9,8 @@ from crewflow_assets.monitoring.hook import Logged, Monitored
 from crewflow_assets.outbox import queue
 from crewflow_assets.spec import ModelSpec
 from serving import metrics
-from serving.prediction_log import Served
 from serving.predictors import ALIASES, Predictors
+from serving.served import Served
 
 logger = logging.getLogger("crewflow.serving")
 

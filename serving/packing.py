@@ -1,12 +1,14 @@
 """What a service carries when it is packed: its packages, its models, and the proof that these are enough.
 
-``python -m serving.packing cost_code_mapping`` answers each packed model's example with every package hidden that was
-not declared.
+``python -m serving.packing cost_code_mapping`` answers each packed model's example, from what it says and from the
+store, with every package hidden that was not declared.
 """
 
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from datetime import timedelta
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires, version
@@ -17,9 +19,17 @@ from types import ModuleType
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from crewflow_assets.errors import NotReadyError
+from crewflow_assets import clock
+from crewflow_assets.contract import PredictionRequest
+from crewflow_assets.errors import InvalidInputError, NotReadyError
+from crewflow_assets.handlers import EVENT_HANDLERS
+from crewflow_assets.ingest.event_kinds import EventIn
+from crewflow_assets.ingest.events import record_events
+from crewflow_assets.ingest.files import import_rows
+from crewflow_assets.ingest.rows import AccountRow
 from crewflow_assets.settings import get_settings
 from crewflow_assets.spec import ModelSpec
+from crewflow_assets.store.database import transaction
 
 EVERY_SERVICE = (
     "bentoml",
@@ -36,6 +46,8 @@ EVERY_SERVICE = (
 """What guard, routes and store need; a model's own packages stand in its spec."""
 PACKED = Path(__file__).parents[1] / "packed"
 """Beside the code of a packed service: ``models`` and ``encoder`` as they lie under the home folder."""
+COMPANY, SYSTEM, INTEGRATION, DAYS = "c-1", "quickbooks", "i-3", 40
+"""What the rehearsed store knows; the integration is that of the models' examples."""
 
 
 def packages(specs: Iterable[ModelSpec]) -> list[str]:
@@ -102,7 +114,10 @@ class Hidden(MetaPathFinder):
 
 
 def check(specs: Sequence[ModelSpec]) -> None:
-    """Answer each model's example as a packed service would, without registry and with the declared packages alone.
+    """Answer as a packed service would, without registry and with the declared packages alone.
+
+    Each model is asked its example, and the same without what is optional: then the store of ``rehearse`` has to know
+    it, or the answer is a refusal.
 
     Raises:
         NotReadyError: no copy of the model lies in the home folder.
@@ -118,8 +133,36 @@ def check(specs: Sequence[ModelSpec]) -> None:
     for spec in specs:
         model = cache.load(spec, "champion")
         spec.code().answer(model.predictor, [spec.request_type.model_validate(dict(spec.example))])
+        with suppress(InvalidInputError):
+            spec.code().answer(model.predictor, [_least(spec)])
     if "mlflow" in sys.modules or "dagster" in sys.modules or "torch" in sys.modules:
         raise NotReadyError("a packed service imports mlflow, dagster or torch; see what imports them")
+
+
+def _least(spec: ModelSpec) -> PredictionRequest:
+    """Return a model's example with its required fields alone, of the rehearsed company."""
+    fields = spec.request_type.model_fields
+    required = {name: value for name, value in spec.example.items() if fields[name].is_required()}
+    return spec.request_type.model_validate({**required, "company_id": COMPANY})
+
+
+def rehearse() -> None:
+    """Fill an empty store with what the examples speak of: a company, its chart, and some weeks of daily syncs."""
+    now = clock.now()
+    with transaction() as session:
+        chart = [AccountRow(code="50100", name="Electrical Labor"), AccountRow(code="61000", name="Office")]
+        import_rows(session, "accounts", COMPANY, SYSTEM, chart, company_name="Rehearsal", industry="electrical")
+        syncs = [
+            EventIn(
+                event_id=f"sync-{day}",
+                kind="sync_attempt",
+                company_id=COMPANY,
+                occurred_at=now - timedelta(days=day, hours=1),
+                payload={"integration_id": INTEGRATION, "system": SYSTEM, "ok": day % 5 > 0, "latency_ms": 800.0},
+            )
+            for day in range(DAYS)
+        ]
+        record_events(session, syncs, handlers=EVENT_HANDLERS)
 
 
 if __name__ == "__main__":
@@ -127,6 +170,7 @@ if __name__ == "__main__":
     from crewflow_assets.store import schema
 
     unpack()
-    schema.upgrade()  # an empty store, which examples may ask
+    schema.upgrade()
+    rehearse()
     check([spec_named(name) for name in sys.argv[1:]])
     sys.stdout.write("each example is answered with the declared packages alone\n")

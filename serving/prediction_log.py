@@ -1,13 +1,11 @@
-"""Every served prediction as a row of the database, written in batches beside the requests."""
+"""Every served prediction as a row: on disk before it is answered, in the database soon after, in batches."""
 
-import hashlib
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -17,12 +15,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from crewflow_assets.contract import PredictionRequest
 from crewflow_assets.settings import get_settings
 from crewflow_assets.store.database import transaction
 from crewflow_assets.store.tables import Prediction
 from serving import metrics
-from serving.spool import Spool, put_aside, read_part
+from serving.served import Served
+from serving.spool import LivePart, Spool, put_aside, read_part
 
 logger = logging.getLogger("crewflow.serving")
 
@@ -31,52 +29,25 @@ ROWS_PER_WRITE = 500
 PARTS_AT_ONCE = 20
 MOST_WAITING = 50_000
 MOST_RETRY_SECONDS = 5.0
-LONGEST_LOGGED_LIST = 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
-    """A prediction as it was answered; becomes a row outside of the request."""
+@dataclass(slots=True)
+class _Batch:
+    """Predictions that are written to the database together, and the file that holds them until then."""
 
-    prediction_id: str
-    model: str
-    model_version: str
-    variant: str
-    request: PredictionRequest
-    output: dict[str, Any]
-    withheld: bool
-    propensity: float
-    latency_ms: float
-    created_at: datetime
-    automatic: bool = False
-
-    def row(self) -> dict[str, Any]:
-        """Return the columns of ``predictions``; long lists are kept as their length and hash."""
-        inputs = self.request.model_dump(mode="json", exclude_none=True)
-        for name, value in inputs.items():
-            if isinstance(value, list) and len(value) > LONGEST_LOGGED_LIST:
-                inputs[name] = {"count": len(value), "sha256": hashlib.sha256(to_json(value)).hexdigest()}
-        return {
-            "id": self.prediction_id,
-            "model": self.model,
-            "model_version": self.model_version,
-            "variant": self.variant,
-            "company_id": self.request.company_id,
-            "inputs": inputs,
-            "output": self.output,
-            "withheld": self.withheld,
-            "propensity": self.propensity,
-            "latency_ms": self.latency_ms,
-            "created_at": self.created_at,
-        }
+    served: list[Served] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    part: LivePart | None = None
+    only_in_memory: int = 0
 
 
 class PredictionLog:
-    """A bounded queue and the thread that empties it.
+    """A bounded queue with a copy on disk, and the thread that empties it.
 
-    While the database is away, rows go to the spool on disk and are written when it is back, by this worker or by
-    another, also after a restart. When queue and spool are full, new rows are dropped and counted in
-    ``crewflow_prediction_rows_dropped_total``.
+    Rows are appended to the spool before they are answered, and leave it when the database has them. What waits there
+    because the database is away, or because its worker was killed, is written by this worker or by another, also
+    after a restart. A row is lost only where the disk cannot take it and the database is away, or the queue is full;
+    lost rows are counted in ``crewflow_prediction_rows_dropped_total``.
 
     Args:
         observe: Counts what is taken out of the queue, beside the requests.
@@ -88,7 +59,8 @@ class PredictionLog:
     ) -> None:
         self._observe = observe
         self._most_waiting = most_waiting
-        self._waiting: deque[Served] = deque()
+        self._waiting: deque[_Batch] = deque()
+        self._in_memory = 0
         self._changed = threading.Condition()
         self._added = 0
         self._done = 0
@@ -102,7 +74,7 @@ class PredictionLog:
     @property
     def waiting(self) -> int:
         """How many rows are in memory."""
-        return len(self._waiting)
+        return self._in_memory
 
     @cached_property
     def spool(self) -> Spool:
@@ -127,19 +99,39 @@ class PredictionLog:
         with self._changed:
             left = list(self._waiting)
             self._waiting.clear()
-            self._done += len(left)
-        for start in range(0, len(left), ROWS_PER_WRITE):  # the database hangs: the thread still waits for it
-            self._set_aside(left[start : start + ROWS_PER_WRITE])
+            self._in_memory -= sum(len(batch.rows) for batch in left)
+            self._done = self._added - self._in_memory
+        for batch in left:  # the database hangs: the thread still waits for it
+            self._leave(batch)
 
     def add(self, served: list[Served]) -> None:
-        """Queue predictions; never waits."""
+        """Put predictions on disk and queue them; once it returns, the death of the process loses none of them."""
+        rows = [one.row() for one in served]
+        lines = [to_json(row) + b"\n" for row in rows]
         with self._changed:
-            room = max(0, self._most_waiting - len(self._waiting))
-            self._waiting.extend(served[:room])
-            self._added += min(room, len(served))
+            room = min(len(rows), max(0, self._most_waiting - self._in_memory))
+            if room:
+                self._append(served[:room], rows[:room], b"".join(lines[:room]))
+            self._in_memory += room
+            self._added += room
             self._changed.notify_all()
         if len(served) > room:
             metrics.ROWS_DROPPED.inc(len(served) - room)
+
+    def _append(self, served: list[Served], rows: list[dict[str, Any]], content: bytes) -> None:
+        if not self._waiting or len(self._waiting[-1].rows) >= ROWS_PER_WRITE:
+            self._waiting.append(_Batch())
+        batch = self._waiting[-1]
+        batch.served += served
+        batch.rows += rows
+        try:
+            if batch.part is None:
+                batch.part = self.spool.begin()
+            self.spool.append(batch.part, content)
+        except OSError as error:
+            if not batch.only_in_memory:
+                logger.error("the prediction log's spool cannot be written", exc_info=error)
+            batch.only_in_memory += len(rows)
 
     def flush(self, *, within_seconds: float) -> bool:
         """Wait until everything that was queued before is in the database; False when it takes too long."""
@@ -154,43 +146,45 @@ class PredictionLog:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._stopping, self._until_replay())
                 self._changed.wait_for(
-                    lambda: self._urgent or self._stopping or len(self._waiting) >= ROWS_PER_WRITE, FLUSH_SECONDS
+                    lambda: self._urgent or self._stopping or self._in_memory >= ROWS_PER_WRITE, FLUSH_SECONDS
                 )
                 self._urgent = False
-                batch = [self._waiting[i] for i in range(min(ROWS_PER_WRITE, len(self._waiting)))]
-                if not batch and self._stopping:
+                batch = self._waiting.popleft() if self._waiting else None
+                if batch is None and self._stopping:
                     return
             replayed = self._turn(batch)
             with self._changed:
-                for _ in range(min(len(batch), len(self._waiting))):
-                    self._waiting.popleft()
+                if batch is not None:
+                    self._in_memory -= len(batch.rows)
                 if replayed:
-                    self._done = self._added - len(self._waiting)
+                    self._done = self._added - self._in_memory
                     self._changed.notify_all()
 
-    def _turn(self, batch: list[Served]) -> bool:
+    def _turn(self, batch: _Batch | None) -> bool:
         """Write a batch, then what waits on disk, and answer whether all is in the database; never raises."""
-        unsaved = len(batch)
+        unsettled = batch
         try:
-            self._count(batch)
-            written = self._reachable() and (not batch or self._write([served.row() for served in batch]))
-            if not written:
-                self._set_aside(batch)
-            unsaved = 0
+            self._count([] if batch is None else batch.served)
+            written = self._reachable() and (batch is None or self._write(batch.rows))
+            unsettled = None
+            if batch is not None and not written:
+                self._leave(batch)
+            elif batch is not None and batch.part is not None:
+                batch.part.drop()
             return written and self._replay()
         except Exception as error:  # whatever it is, the log goes on with what comes next
-            metrics.ROWS_DROPPED.inc(unsaved)
-            logger.error("the prediction log failed; %d predictions are lost", unsaved, exc_info=error)
+            logger.error("the prediction log failed", exc_info=error)
+            if unsettled is not None:
+                self._leave(unsettled)
             self._more_to_replay = False
             return False
 
     def _count(self, batch: Sequence[Served]) -> None:
-        metrics.ROWS_WAITING.set(len(self._waiting))
-        metrics.SPOOLED_BATCHES.set(len(self.spool.parts()))
-        if self._observe is None:
-            return
+        metrics.ROWS_WAITING.set(self._in_memory)
         try:
-            self._observe(batch)
+            metrics.SPOOLED_BATCHES.set(len(self.spool.look()))
+            if self._observe is not None:
+                self._observe(batch)
         except Exception as error:  # a metric that cannot be counted must not end the log
             logger.error("predictions could not be counted", exc_info=error)
 
@@ -237,18 +231,16 @@ class PredictionLog:
         logger.error("a prediction could not be logged", exc_info=error)
         return True
 
-    def _set_aside(self, batch: list[Served]) -> None:
-        """Put rows into the spool; where that is not possible they are lost, counted and logged."""
-        if not batch:
-            return
-        try:
-            kept = self.spool.put([served.row() for served in batch])
-        except OSError as error:
-            kept = False
-            logger.error("the prediction log's spool cannot be written", exc_info=error)
-        if not kept:
-            metrics.ROWS_DROPPED.inc(len(batch))
-            logger.error("%d predictions are not logged: the database is away and the spool is full", len(batch))
+    def _leave(self, batch: _Batch) -> None:
+        """Let a batch wait on disk; those of its rows that are not there are lost, counted and logged."""
+        if batch.part is not None:
+            try:
+                batch.part.leave()
+            except OSError as error:  # whoever looks at the spool next finds it
+                logger.error("%s cannot be ended", batch.part.path, exc_info=error)
+        if batch.only_in_memory:
+            metrics.ROWS_DROPPED.inc(batch.only_in_memory)
+            logger.error("%d predictions are lost: neither database nor disk took them", batch.only_in_memory)
 
     def _replay(self) -> bool:
         """Write some of what the spool holds and answer whether it is empty now."""

@@ -14,9 +14,10 @@ from crewflow_assets.spec import Answer, ModelCode, ModelSpec
 from serving import metrics
 from serving.arms import Arms
 from serving.caller import companies_of
-from serving.prediction_log import PredictionLog, Served
+from serving.prediction_log import PredictionLog
 from serving.predictors import ALIASES, LoadedModel, Predictors
 from serving.problems import Problem
+from serving.served import Served
 
 logger = logging.getLogger("crewflow.serving")
 

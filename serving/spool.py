@@ -1,22 +1,24 @@
-"""Rows of the prediction log that wait on disk for the database: bounded, in files that are whole or absent."""
+"""Rows of the prediction log on disk until the database has them: bounded, and no row is there by half."""
 
+import fcntl
 import json
 import os
-from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from pydantic_core import to_json
-
 from crewflow_assets import clock
 
 MOST_BYTES = 256 * 1024 * 1024
-SUFFIX = ".jsonl"
+SUFFIX, LIVE = ".jsonl", ".live"
 
 _numbers = count()
+
+
+class SpoolFullError(OSError):
+    """What waits on disk takes all the room that it may take."""
 
 
 class Spool:
@@ -27,36 +29,106 @@ class Spool:
 
     Args:
         folder: Where the files are; made at the first batch.
-        most_bytes: The size beyond which batches are refused.
+        most_bytes: The size beyond which rows are refused.
     """
 
     def __init__(self, folder: Path, *, most_bytes: int = MOST_BYTES) -> None:
         self.folder = folder
         self._most_bytes = most_bytes
+        self._bytes = 0
 
-    def put(self, rows: Sequence[dict[str, Any]]) -> bool:
-        """Keep a batch and answer whether there was room for it.
+    def begin(self) -> "LivePart":
+        """Begin a batch.
 
         Raises:
             OSError: the disk cannot be written.
         """
-        content = b"".join(to_json(row) + b"\n" for row in rows)
-        if sum(_size(part) for part in self.parts()) + len(content) > self._most_bytes:
-            return False
         self.folder.mkdir(parents=True, exist_ok=True)
         # the order of names is the order of time within a worker, and nearly so between them
-        name = f"{clock.now():%Y%m%dT%H%M%S%f}-{os.getpid()}-{next(_numbers)}"
-        passing = self.folder / f"{name}.part"
-        with os.fdopen(os.open(passing, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # otherwise a power cut can leave the name without the content
-        passing.rename(self.folder / f"{name}{SUFFIX}")
-        return True
+        return LivePart(self.folder / f"{clock.now():%Y%m%dT%H%M%S%f}-{os.getpid()}-{next(_numbers)}{LIVE}")
+
+    def append(self, part: "LivePart", content: bytes) -> None:
+        """Append whole lines to a batch; once it returns they outlive the process, though not a power cut.
+
+        Raises:
+            SpoolFullError: there is no room for them.
+            OSError: the disk cannot be written; the batch is as it was.
+        """
+        if self._bytes + len(content) > self._most_bytes:
+            raise SpoolFullError(f"{self.folder} holds {self._bytes:,} of at most {self._most_bytes:,} bytes")
+        part.append(content)
+        self._bytes += len(content)
 
     def parts(self) -> list[Path]:
         """Return the files of the batches that wait, oldest first."""
         return sorted(self.folder.glob(f"*{SUFFIX}"))
+
+    def look(self) -> list[Path]:
+        """Let what processes that died were appending to wait too, see how much room is left, and return ``parts``.
+
+        Raises:
+            OSError: the disk cannot be read or written.
+        """
+        live = list(self.folder.glob(f"*{LIVE}"))
+        for path in live:
+            with suppress(FileNotFoundError):  # its owner, or another worker, was faster
+                _adopt(path)
+        parts = self.parts()
+        self._bytes = sum(_size(path) for path in (*parts, *live))
+        return parts
+
+
+class LivePart:
+    """A batch that this process appends to; locked while the process lives, however it ends.
+
+    Raises:
+        OSError: the disk cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._size = 0
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def append(self, content: bytes) -> None:
+        """Write whole lines with one call, all or none.
+
+        Raises:
+            OSError: the disk cannot be written.
+        """
+        try:
+            if os.write(self._file, content) != len(content):
+                raise OSError(f"{self.path} took only some of {len(content)} bytes; the disk is full")
+        except OSError:
+            os.ftruncate(self._file, self._size)
+            raise
+        self._size += len(content)
+
+    def leave(self) -> None:
+        """End the batch and let it wait for the database, safe from a power cut too; an empty one is removed.
+
+        Raises:
+            OSError: the disk cannot be written.
+        """
+        if not self._size:
+            return self.drop()
+        try:
+            os.fsync(self._file)  # otherwise a power cut can leave the name without the content
+            self.path.rename(self.path.with_suffix(SUFFIX))
+        finally:
+            os.close(self._file)
+
+    def drop(self) -> None:
+        """End the batch and remove it: its rows are in the database.
+
+        Raises:
+            OSError: the disk cannot be written.
+        """
+        try:
+            self.path.unlink()
+        finally:
+            os.close(self._file)
 
 
 def read_part(part: Path) -> list[dict[str, Any]]:
@@ -82,6 +154,24 @@ def put_aside(part: Path) -> None:
     """
     with suppress(FileNotFoundError):  # another worker was faster
         part.rename(part.with_suffix(".bad"))
+
+
+def _adopt(live: Path) -> None:
+    """Let a batch wait whose process died; a line that it did not finish belongs to no answer and is cut off.
+
+    Raises:
+        FileNotFoundError: its process, or another worker, has ended it meanwhile.
+    """
+    with live.open("r+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        whole = file.read().rfind(b"\n") + 1
+        if whole:  # an empty one may be locked by its process a moment later
+            file.truncate(whole)
+            os.fsync(file.fileno())
+            live.rename(live.with_suffix(SUFFIX))
 
 
 def _size(part: Path) -> int:

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from crewflow_assets import registry
 from crewflow_assets.batch import MODEL_NAME
 from crewflow_assets.cost_code_mapping.model import MappingPredictor
 from crewflow_assets.cost_code_mapping.model_spec import COST_CODE_MAPPING
-from crewflow_assets.errors import NotFoundError, NotReadyError
+from crewflow_assets.errors import NotFoundError, NotReadyError, RegistryAwayError
 from crewflow_assets.registry import CHALLENGER, CHAMPION, TrainingRecord, VersionInfo
 from crewflow_assets.spec import Evaluation, Figure
 from tests.worlds import predictor, start_registry
@@ -196,10 +197,34 @@ def test_a_registry_that_cannot_be_read_is_not_taken_for_an_empty_one(
         raise MlflowException("database is locked")
 
     monkeypatch.setattr(registry.client(), "get_registered_model", broken)
-    with pytest.raises(MlflowException, match="locked"):
+    with pytest.raises(RegistryAwayError, match=r"cannot be read \(MlflowException\)"):
         registry.describe(SPEC)
-    with pytest.raises(MlflowException, match="locked"):
+    with pytest.raises(RegistryAwayError, match=r"cannot be read \(MlflowException\)"):
         registry.alias_numbers(SPEC)
+    with pytest.raises(RegistryAwayError, match=r"cannot be read \(MlflowException\)"):
+        registry.find(SPEC, "champion")
+
+
+@pytest.mark.parametrize(
+    ("error", "away"),
+    [
+        (PermissionError("no"), True),
+        (OperationalError("select", {}, ValueError("no such table")), True),
+        (ModuleNotFoundError("no", name="mlflow.exceptions"), True),
+        (ModuleNotFoundError("no", name="numpy"), False),
+        (KeyError("a bug"), False),
+    ],
+)
+def test_only_what_cannot_be_reached_is_away(
+    mlflow_home: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, away: bool
+) -> None:
+    def broken() -> None:
+        raise error
+
+    monkeypatch.setattr(registry, "client", broken)
+    with pytest.raises(RegistryAwayError if away else type(error)) as raised:
+        registry.alias_numbers(SPEC)
+    assert (raised.value.__cause__ is error) == away
 
 
 def test_versions_are_logged_where_the_settings_say_even_after_another_home_was_used(

@@ -17,7 +17,9 @@ from sqlalchemy.orm import Session
 from crewflow_assets import clock
 from crewflow_assets.cost_code_mapping.actions import EVENT_HANDLERS
 from crewflow_assets.cost_code_mapping.adaptation import Adaptation
-from crewflow_assets.cost_code_mapping.model import ALL_FEATURES, CONFIDENCE_INPUTS, Learned, MappingPredictor
+from crewflow_assets.cost_code_mapping.confidence import CONFIDENCE_INPUTS
+from crewflow_assets.cost_code_mapping.learned import Learned
+from crewflow_assets.cost_code_mapping.model import ALL_FEATURES, MappingPredictor
 from crewflow_assets.cost_code_mapping.pool import Pool
 from crewflow_assets.encoder import encoder
 from crewflow_assets.evaluation.splits import Fold, fold_of

@@ -54,7 +54,7 @@ def command_key(*parts: str) -> str:
 def enqueue(
     session: Session,
     *,
-    company_id: str,
+    company_id: str | None,
     record_key: str,
     command: str,
     payload: Mapping[str, Any],
@@ -63,11 +63,12 @@ def enqueue(
     """Put a command into the outbox, in the caller's transaction; one that is there already is returned.
 
     Commands of one record are sent in the order in which their transactions commit: the company's row is
-    locked until then, as every decision about the company locks it to raise its revision.
+    locked until then, as every decision about the company locks it to raise its revision. What is sent about the
+    platform has no such row: its caller locks the record.
 
     Args:
         session: The transaction that decides what the command carries out.
-        company_id: Whose record it is.
+        company_id: Whose record it is; None: the platform's.
         record_key: The record within the company; its commands are sent in order.
         command: What the receiver should do, such as "mapping.set".
         payload: The command's content as JSON values.
@@ -93,7 +94,7 @@ def enqueue(
 class NewCommand:
     """A command to put into the outbox; the fields are the arguments of ``enqueue``."""
 
-    company_id: str
+    company_id: str | None
     record_key: str
     command: str
     payload: Mapping[str, Any]
@@ -107,7 +108,7 @@ def enqueue_many(session: Session, commands: Sequence[NewCommand]) -> None:
             raise ValueError(
                 f"the idempotency key {new.idempotency_key!r} must match {_KEY.pattern}; use command_key()"
             )
-    _lock_companies(session, {new.company_id for new in commands})
+    _lock_companies(session, {new.company_id for new in commands if new.company_id is not None})
     known = _present(session, {new.idempotency_key for new in commands})
     moment = clock.now()
     rows: list[dict[str, Any]] = []
@@ -133,7 +134,7 @@ def enqueue_many(session: Session, commands: Sequence[NewCommand]) -> None:
             company_id, record_key, command, _ = known[new.idempotency_key]
             raise ConflictError(
                 f"the idempotency key {new.idempotency_key!r} belongs to the command {command!r} for {record_key!r} "
-                f"of {company_id!r}; another effect needs another key"
+                f"of {company_id or 'the platform'!r}; another effect needs another key"
             )
     if rows:
         session.execute(insert(OutboxCommand), rows)
@@ -148,7 +149,7 @@ def _lock_companies(session: Session, named: set[str]) -> None:
                 raise NotFoundError(f"there is no company {company_id!r}; import it first, or check its id")
 
 
-Effect = tuple[str, str, str, dict[str, Any]]
+Effect = tuple[str | None, str, str, dict[str, Any]]
 """Company, record, command and content: what an idempotency key names."""
 
 
@@ -169,18 +170,21 @@ def claim(due_by: datetime) -> OutboxCommand | None:
     A command is not due while an earlier one of the same record is unfinished.
     """
     earlier = aliased(OutboxCommand)
-    blocked = exists().where(
-        earlier.company_id == OutboxCommand.company_id,
+    of_one_record = (
         earlier.record_key == OutboxCommand.record_key,
         earlier.state == CommandState.PENDING.value,
         earlier.id < OutboxCommand.id,
     )
+    blocked = exists().where(earlier.company_id == OutboxCommand.company_id, *of_one_record)
+    of_platform = (earlier.company_id.is_(None), OutboxCommand.company_id.is_(None))
+    blocked_of_platform = exists().where(*of_platform, *of_one_record)
     due = (
         select(OutboxCommand)
         .where(
             OutboxCommand.state == CommandState.PENDING.value,
             OutboxCommand.next_attempt_at <= due_by,
             ~blocked,
+            ~blocked_of_platform,
         )
         .order_by(OutboxCommand.next_attempt_at, OutboxCommand.id)
         .limit(1)

@@ -6,7 +6,7 @@ from fastapi import FastAPI, Path
 from pydantic import AwareDatetime, Field
 
 from crewflow_assets.contract import Contract, Identifier
-from crewflow_assets.errors import CrewflowError, NotFoundError
+from crewflow_assets.errors import NotFoundError, RegistryAwayError
 from crewflow_assets.spec import ModelSpec
 from serving.runtime import Runtime
 
@@ -87,9 +87,7 @@ def _state(runtime: Runtime, spec: ModelSpec) -> ModelState:
 def _versions(runtime: Runtime, spec: ModelSpec) -> list[RegisteredVersion] | None:
     try:
         described = runtime.predictors.source.describe(spec)
-    except CrewflowError:
-        return []
-    except Exception:  # noqa: BLE001  # the registry's backend may throw anything; the loaded models are told
+    except RegistryAwayError:
         return None
     return [
         RegisteredVersion(

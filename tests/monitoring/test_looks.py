@@ -1,16 +1,19 @@
 """The weekly looks: which weeks, against what, what is kept, and alerts by the rule of one a cause."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import Engine, select
 
+from crewflow_assets import clock
+from crewflow_assets.handlers import REFUSAL_HANDLERS
 from crewflow_assets.monitoring import alerts
 from crewflow_assets.monitoring.looks import ASPECTS, Champion, keep, look, looks_due, looks_of
 from crewflow_assets.monitoring.report import drift_plot, drift_table
+from crewflow_assets.outbox import queue
 from crewflow_assets.store.database import reading, transaction
 from crewflow_assets.store.monitoring_tables import DriftLook, ModelAlert
-from crewflow_assets.store.tables import AuditEntry
+from crewflow_assets.store.tables import AuditEntry, OutboxCommand
 from tests.monitoring.logs import MONDAY, TOY, WEEK, add_companies, log, toy_weeks
 
 LAST = 12
@@ -62,7 +65,7 @@ def test_drift_is_told_by_aspect_and_kept(history: None) -> None:
         audit = session.scalars(select(AuditEntry.action).where(AuditEntry.subject_id == "toy")).all()
         assert drift_plot(TOY, kept) is not None
         assert len(drift_table(kept)) == 3
-    assert list(audit) == ["model_alert.open"] * 2
+    assert list(audit) == ["model_alert.opened"] * 2
 
 
 def test_answers_are_the_champions_and_their_versions_are_named(sqlite_store: Engine) -> None:
@@ -98,6 +101,51 @@ def test_an_alert_is_opened_once_kept_up_and_resolved_after_quiet_weeks(history:
     look_at(LAST + 5)
     [alert] = model_alerts()
     assert (alert.state, alert.resolved_at) == ("resolved", MONDAY + (LAST + 6) * WEEK)
+
+
+def commands() -> list[OutboxCommand]:
+    with reading() as session:
+        return list(session.scalars(select(OutboxCommand).order_by(OutboxCommand.id)))
+
+
+def test_each_step_of_an_alert_leaves_through_the_outbox_once(store: Engine) -> None:
+    def seen(detail: str, at: datetime) -> None:
+        with transaction() as session:
+            alerts.note(session, "toy", "inputs drift", detail, at)
+            alerts.resolve_quiet(session, "toy", at)
+
+    seen("size is 9", MONDAY)
+    seen("size is 9", MONDAY)  # the same week, looked at again
+    seen("size is 8", MONDAY + WEEK)
+    for _ in range(2):
+        with transaction() as session:
+            alerts.resolve_quiet(session, "toy", MONDAY + 5 * WEEK)
+    sent = commands()
+    assert [(one.command, one.payload["detail"], one.payload["times_seen"]) for one in sent] == [
+        ("model_alert.opened", "size is 9", 1),
+        ("model_alert.updated", "size is 8", 2),
+        ("model_alert.resolved", "size is 8", 2),
+    ]
+    assert {(one.company_id, one.record_key) for one in sent} == {
+        (None, f"model_alert/{sent[0].payload['alert_id']}")
+    }
+    assert [one.payload["resolved_at"] for one in sent] == [None, None, (MONDAY + 5 * WEEK).isoformat()]
+    with reading() as session:
+        audit = list(session.scalars(select(AuditEntry).order_by(AuditEntry.id)))
+    assert [row.action for row in audit] == [one.command for one in sent]
+    assert [row.before and row.before["detail"] for row in audit] == [None, "size is 9", "size is 8"]
+
+
+def test_a_refused_alert_is_noted_and_stays(store: Engine) -> None:
+    with transaction() as session:
+        alerts.note(session, "toy", "inputs drift", "size is 9", MONDAY)
+    claimed = queue.claim(clock.now())
+    assert claimed is not None
+    assert queue.mark_refused(claimed, "HTTP 410 Gone", REFUSAL_HANDLERS[claimed.command])
+    with reading() as session:
+        last = list(session.scalars(select(AuditEntry).order_by(AuditEntry.id)))[-1]
+    assert (last.action, last.after and last.after["reason"]) == ("model_alert.refused", "HTTP 410 Gone")
+    assert [one.state for one in model_alerts()] == ["open"]
 
 
 def test_a_new_spell_is_a_new_alert(store: Engine) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from crewflow_assets import clock
 from crewflow_assets.errors import ConflictError, NotFoundError, NotReadyError
 from crewflow_assets.outbox import queue
+from crewflow_assets.outbox.webhook import envelope
 from crewflow_assets.store.database import reading, transaction
 from crewflow_assets.store.tables import Company, OutboxCommand
 from tests.outbox.conftest import Put, stored
@@ -86,6 +87,32 @@ def test_records_of_two_companies_with_one_name_do_not_wait_for_each_other(store
         session.flush()
         queue.enqueue(session, company_id="c-2", record_key="r-1", command="x", payload={}, idempotency_key="theirs")
     assert claimed_keys() == ["mine", "theirs"]
+
+
+def test_commands_of_the_platform_wait_for_each_other_and_for_no_company(store: Engine, put: Put) -> None:
+    def put_of_platform(key: str, record: str) -> None:
+        with transaction() as session:
+            queue.enqueue(
+                session,
+                company_id=None,
+                record_key=record,
+                command="model_alert.opened",
+                payload={"model": "toy"},
+                idempotency_key=key,
+            )
+
+    put("of-company")
+    for key, record in (("first", "r-1"), ("second", "r-1"), ("other", "r-2")):
+        put_of_platform(key, record)
+    assert claimed_keys() == ["of-company", "first", "other"]
+    assert queue.mark_delivered(stored("first"))
+    second = queue.claim(clock.now())
+    assert second is not None
+    assert (second.idempotency_key, envelope(second)["company_id"]) == ("second", None)
+    with pytest.raises(ValueError, match="belongs to no company"):
+        _ = second.company
+    with pytest.raises(ConflictError, match="of 'the platform'"):
+        put_of_platform("first", "r-3")
 
 
 def test_a_claim_ends_with_its_lease(store: Engine, put: Put) -> None:

@@ -24,7 +24,7 @@ from starlette.testclient import TestClient
 from crewflow_assets import clock
 from crewflow_assets.contract import Name, PredictionRequest, PredictionResponse
 from crewflow_assets.cost_code_mapping.model_spec import COST_CODE_MAPPING
-from crewflow_assets.errors import FieldProblem, InvalidInputError, NotFoundError, NotReadyError
+from crewflow_assets.errors import FieldProblem, InvalidInputError, NotFoundError, NotReadyError, RegistryAwayError
 from crewflow_assets.models import MODEL_SPECS
 from crewflow_assets.settings import get_settings
 from crewflow_assets.spec import Answer, Evaluation, ModelCode, ModelSpec, Predictor
@@ -211,7 +211,7 @@ class FakeSource:
 
     def _check(self) -> None:
         if self.broken:
-            raise OSError("the registry is away")
+            raise RegistryAwayError("the model registry cannot be read")
 
 
 SOURCE = FakeSource()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from crewflow_assets import clock
-from crewflow_assets.errors import NotFoundError, NotReadyError
+from crewflow_assets.errors import NotFoundError, NotReadyError, RegistryAwayError
 from crewflow_assets.spec import ModelSpec, Predictor
 from serving.model_cache import MOST_UNNAMED, ModelCache
 from serving.predictors import Predictors, VersionInfo
@@ -89,22 +89,67 @@ def started(registry: FolderRegistry) -> tuple[Predictors, ModelCache]:
     return predictors, cache
 
 
-@pytest.mark.parametrize("away", [OSError("no such file"), ImportError("no module named 'mlflow'")])
-def test_a_server_starts_from_the_copy(registry: FolderRegistry, away: Exception) -> None:
+AWAY = RegistryAwayError("the model registry cannot be read")
+
+
+def test_a_server_starts_from_the_copy(registry: FolderRegistry) -> None:
     _, cache = started(registry)
     before = cache.origin(SPEC)
     assert before is not None
     assert before.source == "registry"
     then = clock.now()
-    registry.away = away
+    registry.away = AWAY
     predictors, cache = started(registry)
     assert (said(predictors), said(predictors, "challenger"), said(predictors, "1.2")) == ("one", "two", "two")
     origin = cache.origin(SPEC)
     assert origin is not None
     assert origin.source == "cache"
     assert origin.read_at <= then
-    with pytest.raises(NotReadyError, match="cannot be loaded"):
+    with pytest.raises(RegistryAwayError, match="cannot be read"):
         predictors.get(SPEC, "1.9")
+
+
+def test_an_outage_is_told_once_and_its_end_too(registry: FolderRegistry, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "crewflow.serving")
+    predictors, _ = started(registry)
+    registry.away = AWAY
+    for _ in range(3):
+        predictors.refresh()
+    registry.away = None
+    for _ in range(2):
+        predictors.refresh()
+    told = [json.loads(record.message) for record in caplog.records if record.message.startswith("{")]
+    assert [(line["event"], line["model"], line["wanted"]) for line in told] == [
+        ("registry_away", "reading", "aliases"),
+        ("registry_back", "reading", "aliases"),
+    ]
+    assert "cannot be read" in told[0]["error"]
+    assert told[0]["copy_of"] is not None
+
+
+def test_what_nobody_expected_is_not_taken_for_an_outage(registry: FolderRegistry) -> None:
+    _, cache = started(registry)
+    registry.away = KeyError("a bug")
+    with pytest.raises(KeyError, match="a bug"):
+        cache.alias_numbers(SPEC)
+    with pytest.raises(KeyError, match="a bug"):
+        cache.load(SPEC, "champion")
+
+
+def test_a_disk_that_is_full_leaves_the_registry_in_force(
+    registry: FolderRegistry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, cache = started(registry)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("serving.model_cache._write_index", full)
+    registry.aliases = {"champion": 2}
+    assert cache.alias_numbers(SPEC) == {"champion": 2}
+    assert '"wanted": "copy"' in caplog.text
+    predictors, _ = started(registry)
+    assert said(predictors) == "one", "the copy that there is"
 
 
 def test_an_empty_registry_counts_as_away_where_there_is_a_copy(registry: FolderRegistry) -> None:
@@ -119,7 +164,7 @@ def test_an_empty_registry_counts_as_away_where_there_is_a_copy(registry: Folder
 
 
 def test_without_registry_and_copy_there_is_no_model(registry: FolderRegistry) -> None:
-    registry.away = OSError("no such file")
+    registry.away = AWAY
     predictors, cache = started(registry)
     assert cache.origin(SPEC) is None
     with pytest.raises(NotReadyError, match="registry cannot be read"):
@@ -130,7 +175,7 @@ def test_the_copy_follows_the_registry_and_a_registry_that_returns_is_followed(r
     predictors, _ = started(registry)
     registry.aliases = {"champion": 2}
     assert predictors.refresh()
-    registry.away = OSError("away")
+    registry.away = AWAY
     predictors, cache = started(registry)
     assert said(predictors) == "two"
     registry.add(3, "three")
@@ -152,7 +197,7 @@ def test_what_could_not_be_copied_is_served_all_the_same(
     monkeypatch.setattr("serving.model_cache.shutil.copytree", full)
     predictors, _ = started(registry)
     assert said(predictors) == "one"
-    registry.away = OSError("away")
+    registry.away = AWAY
     predictors, _ = started(registry)
     with pytest.raises(NotReadyError):
         predictors.get(SPEC, "champion")
@@ -168,7 +213,7 @@ def test_a_champion_that_cannot_be_fetched_leaves_the_former_one_in_force(
 
     def unreachable(info: FakeVersion) -> Path:
         if info.number == 3:
-            raise OSError("the artifact store is away")
+            raise AWAY
         return fetch(info)
 
     with monkeypatch.context() as patched:
@@ -181,7 +226,7 @@ def test_a_champion_that_cannot_be_fetched_leaves_the_former_one_in_force(
         for number in range(4, 5 + MOST_UNNAMED):
             registry.add(number, str(number))
             predictors.get(SPEC, f"1.{number}")
-        registry.away = OSError("away")
+        registry.away = AWAY
         restarted, _ = started(registry)
         assert (said(restarted), said(restarted, "challenger")) == ("one", "two")
     registry.away = None

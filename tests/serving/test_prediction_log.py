@@ -1,12 +1,16 @@
 """No served prediction is lost while the database is away: rows wait on disk, and are written once it is back."""
 
 import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic_core import to_json
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import OperationalError
 
@@ -15,8 +19,9 @@ from crewflow_assets.settings import get_settings
 from crewflow_assets.store.database import reading
 from crewflow_assets.store.tables import Prediction
 from serving import metrics, prediction_log
-from serving.prediction_log import PredictionLog, Served
-from serving.spool import Spool, read_part
+from serving.prediction_log import PredictionLog
+from serving.served import Served
+from serving.spool import Spool, SpoolFullError, read_part
 from tests.serving.conftest import EchoRequest
 
 WITHIN = 15.0
@@ -35,6 +40,15 @@ def served(prediction_id: str, text: str = "“hi”\u2028") -> Served:
         latency_ms=1.5,
         created_at=clock.now(),
     )
+
+
+def left(spool: Spool, *ids: str) -> Path:
+    """Leave a batch of rows on disk and return its file."""
+    part = spool.begin()
+    for one in ids:
+        spool.append(part, to_json(served(one).row()) + b"\n")
+    part.leave()
+    return part.path.with_suffix(".jsonl")
 
 
 def stored() -> dict[str, Prediction]:
@@ -100,7 +114,7 @@ def test_rows_outlive_a_restart(
 def test_what_two_workers_replay_is_there_once(log: PredictionLog) -> None:
     log.add([served("p-1")])
     assert log.flush(within_seconds=WITHIN)
-    log.spool.put([served("p-1").row(), served("p-2").row()])
+    left(log.spool, "p-1", "p-2")
     log.add([served("p-3")])
     assert log.flush(within_seconds=WITHIN)
     assert set(stored()) == {"p-1", "p-2", "p-3"}
@@ -110,7 +124,7 @@ def test_a_batch_that_another_worker_writes_meanwhile_is_not_lost(
     store: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow, fast = PredictionLog(), PredictionLog()
-    slow.spool.put([served("p-1").row(), served("p-2").row()])
+    left(slow.spool, "p-1", "p-2")
     write = slow._write
 
     def overtaken(*args: Any, **options: Any) -> bool:
@@ -130,7 +144,7 @@ def test_a_spool_file_that_cannot_be_read_is_put_aside(log: PredictionLog, home:
     folder.mkdir(parents=True)
     before = metrics.BAD_BATCHES._value.get()
     (folder / "20260101T000000000000-1-0.jsonl").write_bytes(content)
-    log.spool.put([served("p-1").row()])
+    left(log.spool, "p-1")
     log.add([served("p-2")])
     assert log.flush(within_seconds=WITHIN)
     assert set(stored()) == {"p-1", "p-2"}
@@ -139,9 +153,9 @@ def test_a_spool_file_that_cannot_be_read_is_put_aside(log: PredictionLog, home:
     assert metrics.BAD_BATCHES._value.get() == before + 1
 
 
-@pytest.mark.parametrize(("broken", "lost"), [("_replay", 0), ("_reachable", 1)])
+@pytest.mark.parametrize("broken", ["_replay", "_reachable"])
 def test_what_was_not_expected_is_no_end_of_the_log(
-    log: PredictionLog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, broken: str, lost: int
+    log: PredictionLog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, broken: str
 ) -> None:
     failed = threading.Event()
 
@@ -159,8 +173,8 @@ def test_what_was_not_expected_is_no_end_of_the_log(
         assert not log.flush(within_seconds=0.3)
     log.add([served("p-2")])
     assert log.flush(within_seconds=WITHIN)
-    assert set(stored()) == {"p-0", "p-2"} | ({"p-1"} if not lost else set())
-    assert metrics.ROWS_DROPPED._value.get() == before + lost
+    assert set(stored()) == {"p-0", "p-1", "p-2"}
+    assert metrics.ROWS_DROPPED._value.get() == before
     assert "unheard of" in caplog.text
 
 
@@ -168,8 +182,71 @@ def test_a_batch_is_on_the_disk_before_it_has_its_name(home: Path, monkeypatch: 
     spool = Spool(home / "spool")
     seen: list[tuple[bool, int]] = []
     monkeypatch.setattr(os, "fsync", lambda file: seen.append((spool.parts() == [], os.fstat(file).st_size)))
-    assert spool.put([served("p-1").row()])
-    assert seen == [(True, spool.parts()[0].stat().st_size)]
+    path = left(spool, "p-1")
+    assert spool.parts() == [path]
+    assert seen == [(True, path.stat().st_size)]
+
+
+def test_what_a_living_process_appends_to_is_left_alone(home: Path) -> None:
+    spool = Spool(home / "spool")
+    part = spool.begin()
+    spool.append(part, b'{"id": 1}\n')
+    assert Spool(home / "spool").look() == []
+    part.drop()
+    assert list((home / "spool").iterdir()) == []
+
+
+def test_a_line_that_its_process_did_not_finish_is_cut_off(home: Path) -> None:
+    spool = Spool(home / "spool")
+    spool.folder.mkdir()
+    row = to_json(served("p-1").row()) + b"\n"
+    (spool.folder / "20260101T000000000000-1-0.live").write_bytes(row + row[:20])
+    [path] = spool.look()
+    assert path.read_bytes() == row
+    assert [found["id"] for found in read_part(path)] == ["p-1"]
+
+
+def test_a_line_that_the_disk_takes_by_half_is_taken_back(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool(home / "spool")
+    part = spool.begin()
+    spool.append(part, b"1\n")
+    write = os.write
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", lambda file, content: write(file, content[:3]))
+        with pytest.raises(OSError, match="disk is full"):
+            spool.append(part, b"222222\n")
+    spool.append(part, b"3\n")
+    part.leave()
+    assert spool.parts()[0].read_bytes() == b"1\n3\n"
+
+
+KILLED = """
+import os, signal
+from tests.serving.test_prediction_log import served
+from serving.prediction_log import PredictionLog
+log = PredictionLog()
+log.start()
+log.add([served("p-1"), served("p-2")])
+log.add([served("p-3")])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_process_loses_nothing_that_it_answered(sqlite_store: Engine, home: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED], env=os.environ | {"CREWFLOW_HOME": str(home)}, timeout=60, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert stored() == {}
+    log = PredictionLog()
+    log.start()
+    try:
+        log.add([served("p-4")])
+        assert log.flush(within_seconds=WITHIN)
+    finally:
+        log.stop()
+    assert set(stored()) == {"p-1", "p-2", "p-3", "p-4"}
+    assert list(log.spool.folder.iterdir()) == []
 
 
 def test_a_row_that_the_database_refuses_does_not_hold_up_the_others(log: PredictionLog) -> None:
@@ -193,11 +270,34 @@ def test_a_full_queue_drops_and_counts(home: Path) -> None:
 
 
 def test_a_full_spool_refuses(home: Path) -> None:
-    row = served("p-1").row()
     small = Spool(home / "small", most_bytes=300)
-    assert small.put([row])
-    assert not small.put([served("p-2").row()])
-    assert [row["id"] for part in small.parts() for row in read_part(part)] == ["p-1"]
+    path = left(small, "p-1")
+    part = small.begin()
+    with pytest.raises(SpoolFullError, match="of at most 300 bytes"):
+        small.append(part, path.read_bytes())
+    part.drop()
+    path.unlink()
+    small.look()
+    left(small, "p-2")
+    assert [row["id"] for part in small.parts() for row in read_part(part)] == ["p-2"]
+
+
+def test_what_a_full_spool_refuses_is_logged_all_the_same(
+    log: PredictionLog, away: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.spool._most_bytes = 0
+    before = metrics.ROWS_DROPPED._value.get()
+    log.add([served("p-1")])
+    assert log.flush(within_seconds=WITHIN)
+    away()
+    log.add([served("p-2")])
+    log.flush(within_seconds=WITHIN)
+    monkeypatch.undo()
+    log.add([served("p-3")])
+    assert log.flush(within_seconds=WITHIN)
+    assert set(stored()) == {"p-1", "p-3"}
+    assert list(log.spool.folder.iterdir()) == []
+    assert metrics.ROWS_DROPPED._value.get() == before + 1
 
 
 def test_a_disk_that_cannot_be_written_is_no_end_of_the_log(

@@ -6,7 +6,7 @@ import platform
 import subprocess
 import sys
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -51,24 +51,26 @@ console = Console(stderr=True)
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long and how often is measured."""
+    """How long and how often is measured, with small fits or usual ones, with the large chart or without."""
 
     rounds: int
     seconds: float
     probes: int
+    small: bool
+    large: bool
 
 
-FULL, QUICK = Effort(5, 8.0, 10), Effort(2, 2.0, 3)
+FULL, QUICK = Effort(5, 8.0, 10, small=False, large=True), Effort(2, 2.0, 3, small=True, large=False)
 
 
-def prepare(case: Case, *, quick: bool) -> str:
+def prepare(case: Case, effort: Effort) -> str:
     """Fit, register and promote a model, write what it needs into the store, and return a platform key."""
-    case.write(quick)
+    case.write(effort.small, effort.large)
     with transaction() as session:
         token, _ = keys.create(session, "benchmark", None)
     now = clock.now()
     with TemporaryDirectory() as folder:
-        case.fit(quick).save(Path(folder))
+        case.fit(effort.small).save(Path(folder))
         (Path(folder) / MODEL_NAME).write_text(case.spec.name)
         record = registry.TrainingRecord(
             role="candidate",
@@ -200,11 +202,10 @@ class Bench:
             return Probed(probe.name, probe.limit_seconds, ask(), tuple(ask() for _ in range(times)))
 
 
-def measure(case: Case, home: Path, *, quick: bool, progress: Progress) -> Found:
+def measure(case: Case, home: Path, effort: Effort, progress: Progress) -> Found:
     """Measure one model with all its servers."""
-    effort = QUICK if quick else FULL
     bar = progress.add_task(f"{case.spec.name}: fitting and filling the store", total=None)
-    token = prepare(case, quick=quick)
+    token = prepare(case, effort)
     progress.update(bar, description=f"{case.spec.name}: starting servers")
     with ExitStack() as stack:
         urls = {
@@ -218,7 +219,7 @@ def measure(case: Case, home: Path, *, quick: bool, progress: Progress) -> Found
         parts = bench.parts()
         probes = []
         for probe in case.probes:
-            if not (quick and probe.slow_start):
+            if effort.large or not probe.slow_start:
                 progress.update(bar, description=f"{case.spec.name}: {probe.name}")
                 probes.append(bench.probe(probe))
     notes = (
@@ -238,6 +239,9 @@ def main(
     ] = None,
     plots: Annotated[Path | None, typer.Option(help="Write plots into this directory.")] = None,
     only: Annotated[str | None, typer.Option(help=f"Measure one model: {', '.join(CASES)}.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="How often each server is asked in turn.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0.5, help="For how long each time.")] = None,
+    large: Annotated[bool, typer.Option("--large", help="The chart of 50,000 accounts, though --quick.")] = False,
 ) -> None:
     """Measure requests a second, p50 and p99 of the gateway beside its peers, on models fitted for the purpose.
 
@@ -247,6 +251,10 @@ def main(
     if only is not None and only not in CASES:
         console.print(f"there is no case for {only!r}; there are {', '.join(CASES)}")
         raise typer.Exit(2)
+    effort = QUICK if quick else FULL
+    effort = replace(
+        effort, rounds=rounds or effort.rounds, seconds=seconds or effort.seconds, large=effort.large or large
+    )
     found: list[Found] = []
     with TemporaryDirectory(prefix="crewflow-serving-") as folder, Progress(console=console) as progress:
         home = Path(folder)
@@ -258,7 +266,7 @@ def main(
         schema.upgrade()
         for name, case in CASES.items():
             if only in (None, name):
-                found.append(measure(case, home, quick=quick, progress=progress))
+                found.append(measure(case, home, effort, progress))
                 print(markdown(found[-1]))
                 if json_file is not None:  # after each model, so that an interrupted run leaves what it has
                     records = [m.as_json() for one in found for m in one.measured]

@@ -36,7 +36,7 @@ class Probe:
     times: int = 10
     """How often it is asked; the slowest counts, of more than a hundred the 99th percentile."""
     slow_start: bool = False
-    """Takes minutes to prepare, so ``--quick`` leaves it out."""
+    """Takes minutes to prepare, so ``--quick`` leaves it out unless it is asked for by ``--large``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,13 +44,14 @@ class Case:
     """A model, a fit that is good enough to be served, what it needs in the store, and what it is asked.
 
     ``inputs(first, count)`` are unlike each other, and those of any other range, where ``texts`` is true: then what
-    repeats is measured apart. ``parts`` says how many seconds each part of a single answer took, in process.
+    repeats is measured apart. ``fit`` gets whether it is to be a small one, ``write`` that too, and whether the large
+    chart is asked for. ``parts`` says how many seconds each part of a single answer took, in process.
     ``design`` is the application of the requirements' own design.
     """
 
     spec: ModelSpec
     fit: Callable[[bool], Predictor]
-    write: Callable[[bool], None]
+    write: Callable[[bool, bool], None]
     inputs: Callable[[int, int], Inputs]
     parts: Callable[[ModelSpec, Predictor, Inputs], Mapping[str, list[float]]]
     probes: tuple[Probe, ...] = ()
@@ -109,21 +110,21 @@ def _codes(first: int, count: int) -> "list[CostCodeRow]":
     return found
 
 
-def _write_mapping(quick: bool) -> None:
+def _write_mapping(_small: bool, large: bool) -> None:
     from crewflow_assets.store.database import transaction
 
     with transaction() as session:
-        _write_companies(session, quick)
+        _write_companies(session, large)
 
 
-def _write_companies(session: "Session", quick: bool) -> None:
+def _write_companies(session: "Session", large: bool) -> None:
     from crewflow_assets.cost_code_mapping.actions import EVENT_HANDLERS
     from crewflow_assets.ingest.event_kinds import EventIn
     from crewflow_assets.ingest.events import record_events
     from crewflow_assets.ingest.files import import_rows
 
     at = clock.now() - timedelta(days=30)
-    for company, size in ((COMPANY, ACCOUNTS), *(() if quick else ((LARGE, MANY_ACCOUNTS),))):
+    for company, size in ((COMPANY, ACCOUNTS), *(((LARGE, MANY_ACCOUNTS),) if large else ())):
         accounts, codes = _accounts(size), _codes(0, MAPPED)
         with clock.fixed(at):
             import_rows(session, "accounts", company, SYSTEM, accounts, company_name="Benchmark", industry="general")
@@ -165,11 +166,11 @@ def _asking(company: str) -> Callable[[int, int], Inputs]:
 
 
 def _mapping_parts(spec: ModelSpec, predictor: Predictor, inputs: Inputs) -> Mapping[str, list[float]]:
-    from crewflow_assets.cost_code_mapping.text import spoken
+    from crewflow_assets.cost_code_mapping.text import unordered
     from crewflow_assets.encoder import encoder
 
     def encode(request: Any) -> None:
-        encoder().encode([spoken(request.cost_code_name)])
+        encoder().encode([unordered(request.cost_code_name)])
 
     code, requests = spec.code(), [spec.request_type.model_validate(one) for one in inputs]
     code.answer(predictor, requests[:1])
@@ -202,7 +203,7 @@ def _of_world(spec: ModelSpec, inputs: Callable[[int, int], Inputs], *probes: Pr
     return Case(
         spec=spec,
         fit=lambda _quick: serving_world.fit_on_store(spec),
-        write=serving_world.write_world,
+        write=lambda small, _large: serving_world.write_world(small),
         inputs=inputs,
         parts=_whole,
         probes=probes,

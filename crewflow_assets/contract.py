@@ -7,6 +7,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 def printable(value: str) -> str:
     """Refuse control characters: databases and spreadsheets choke on them, and no name has any."""
+    if value.isprintable():
+        return value
     for character in value:
         if ord(character) < 32 and character not in "\t\n\r":
             raise ValueError(f"contains the control character U+{ord(character):04X}; remove it")

@@ -42,12 +42,12 @@ def answer(predictor: ConflictPredictor, requests: Sequence[ConflictRequest]) ->
     rows = matrix_of(cases)
     probability = predictor.probability(rows)
     types = np.array([request.conflict_type for request in requests], object)
-    automatic, weighed = predictor.automatic(probability, types), predictor.contributions(rows)
+    automatic = predictor.automatic(probability, types)
     asked = [
         Asked(case, _action(said), system_name(request.system))
         for request, case, said in zip(requests, cases, probability, strict=True)
     ]
-    why = reasons(asked, weighed)
+    why = reasons(asked, lambda places: predictor.contributions(rows[places]))
     return [
         Answer(
             _fields(request, said, sure=bool(sure) and not case.people_first) | {"reason": sentence + _reserved(case)}

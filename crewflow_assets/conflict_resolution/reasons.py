@@ -1,9 +1,10 @@
 """Why a resolution is recommended, in a foreman's words: the facts that weighed most, by their share in the trees."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crewflow_assets.conflict_resolution.case import Case, Third, Value
 from crewflow_assets.conflict_resolution.contract import RESOLUTIONS
@@ -39,27 +40,32 @@ def system_name(system: str | None) -> str:
     return "the accounting system" if system is None else SYSTEMS.get(system, system)
 
 
-def reasons(asked: Sequence[Asked], contributions: Floats) -> list[str]:
+def reasons(asked: Sequence[Asked], weighed: Callable[[NDArray[np.int64]], Floats]) -> list[str]:
     """Return for each case the facts that spoke most for the recommended resolution, as one sentence.
 
     Args:
         asked: The cases and what is recommended.
-        contributions: What each feature adds to the log-odds of each resolution, shape (n, CLASSES, len(FEATURES)).
+        weighed: Returns what each feature adds to the log-odds of each resolution, shape (k, CLASSES, len(FEATURES)),
+            for k of the cases by their places: those of which several facts can be told.
     """
-    rows = np.arange(len(asked))
-    chosen = np.array([RESOLUTIONS.index(one.action) for one in asked], np.int64)
-    others = contributions[rows[:, None], OTHERS[chosen]].mean(axis=1)
-    weight = (contributions[rows, chosen] - others) @ SPEAKS_OF
-    order = np.argsort(-weight, axis=1, kind="stable").tolist()
-    return [_sentence(one, places) for one, places in zip(asked, order, strict=True)]
+    told = [[list(fact.tell(one)) for fact in FACTS] for one in asked]
+    several = np.array([sum(map(bool, texts)) > 1 for texts in told], bool)
+    order = np.tile(np.arange(len(FACTS)), (len(asked), 1))
+    if several.any():
+        contributions = weighed(np.flatnonzero(several))
+        chosen = np.array([RESOLUTIONS.index(one.action) for one in asked], np.int64)[several]
+        rows = np.arange(len(chosen))
+        others = contributions[rows[:, None], OTHERS[chosen]].mean(axis=1)
+        weight = (contributions[rows, chosen] - others) @ SPEAKS_OF
+        order[several] = np.argsort(-weight, axis=1, kind="stable")
+    return [
+        _sentence(text for place in places for text in texts[place])
+        for texts, places in zip(told, order.tolist(), strict=True)
+    ]
 
 
-def _sentence(asked: Asked, order: Sequence[int]) -> str:
-    facts: dict[str, None] = {}
-    for text in (text for place in order for text in FACTS[place].tell(asked)):
-        facts[text] = None
-        if len(facts) == MOST_FACTS:
-            break
+def _sentence(texts: Iterable[str]) -> str:
+    facts = list(dict.fromkeys(texts))[:MOST_FACTS]
     if not facts:
         return "Nothing that is known of this conflict speaks clearly for one side"
     text = "; ".join(facts)

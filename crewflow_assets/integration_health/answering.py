@@ -1,6 +1,7 @@
 """Answering forecast requests: from the stored days, from the metrics that a request carries, or from both."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
@@ -52,21 +53,20 @@ def answer(predictor: HealthPredictor, requests: Sequence[HealthForecastRequest]
         raise InvalidInputError("there is nothing to forecast from", problems)
     known = [place for place, window in enumerate(windows) if window is not None]
     alone = [place for place, window in enumerate(windows) if window is None]
+    given = _given(requests)
     answers: dict[int, Answer] = {}
     if known and stored is not None:
         chosen = np.stack([window for window in windows if window is not None])
-        forecast = predictor.full.forecast(feature_rows(chosen))
-        now = scores_of(chosen.sum(axis=1))["overall"]
+        forecast, sums = predictor.full.forecast(feature_rows(chosen)), chosen.sum(axis=1)
+        now = scores_of(sums)["overall"]
         for number, place in enumerate(known):
             answers[place] = _answer(
-                _at(forecast, number), float(now[number]), requests[place], chosen[number], stored.days.last
+                _at(forecast, number), float(now[number]), sums[number], given.get(place), stored.days.last
             )
     if alone:
-        given = [metrics_of(metrics) for place in alone if (metrics := requests[place].current_metrics) is not None]
-        forecast = predictor.given.forecast(given_rows(given))
-        now = scores_of(sums_of(given))["overall"]
+        forecast = predictor.given.forecast(given_rows([given[place].metrics for place in alone]))
         for number, place in enumerate(alone):
-            answers[place] = _answer(_at(forecast, number), float(now[number]), requests[place], None, None)
+            answers[place] = _answer(_at(forecast, number), given[place].score, None, given[place], None)
     return [answers[place] for place in range(len(requests))]
 
 
@@ -84,23 +84,47 @@ def trend_of(low: float, middle: float, high: float, now: float) -> Trend:
     return "stable"
 
 
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """The metrics that a request carries, and their score."""
+
+    metrics: Metrics
+    score: float
+
+
+def _given(requests: Sequence[HealthForecastRequest]) -> dict[int, _Given]:
+    """Return what requests carry, by their place."""
+    carried = {
+        place: metrics_of(request.current_metrics)
+        for place, request in enumerate(requests)
+        if request.current_metrics is not None
+    }
+    scores = scores_of(sums_of(list(carried.values())))["overall"]
+    return {
+        place: _Given(metrics, float(score)) for (place, metrics), score in zip(carried.items(), scores, strict=True)
+    }
+
+
 def _answer(
-    said: tuple[float, float, float],
-    now: float,
-    request: HealthForecastRequest,
-    window: Floats | None,
-    last: date | None,
+    said: tuple[float, float, float], now: float, sums: Floats | None, given: _Given | None, last: date | None
 ) -> Answer:
-    metrics, classes = None, None
-    if window is not None:
-        sums = window.sum(axis=0)
+    """Answer one request.
+
+    Args:
+        said: What the model says: low, middle, high.
+        now: The score that it starts from.
+        sums: Of the stored days, where there are any.
+        given: What the request carries; without, there are stored days.
+        last: The last stored day.
+    """
+    classes = None
+    if given is not None:
+        moved = STAYS * (given.score - now)
+        said, now = tuple(min(max(each + moved, 0.0), 100.0) for each in said), given.score  # type: ignore[assignment]
+        metrics = given.metrics
+    else:
+        assert sums is not None
         metrics, classes = metrics_of_sums(sums), {name: float(sums[PLACE[name]]) for name in CLASSES}
-    if request.current_metrics is not None:
-        metrics, classes = metrics_of(request.current_metrics), None
-        current = float(scores_of(sums_of([metrics]))["overall"][0])
-        moved = STAYS * (current - now)
-        said, now = tuple(min(max(each + moved, 0.0), 100.0) for each in said), current  # type: ignore[assignment]
-    assert metrics is not None
     low, middle, high = (round(each, 2) for each in said)
     fields: dict[str, Any] = {
         "score_7d": middle,

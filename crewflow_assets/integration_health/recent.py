@@ -4,12 +4,15 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
+from time import monotonic
 
 from crewflow_assets.integration_health.days import ATTEMPTS, DECISIONS, Days, Floats, Key, read_days
 from crewflow_assets.integration_health.score import WINDOW_DAYS
 from crewflow_assets.lake.events import folder_of
+from crewflow_assets.settings import get_settings
 
 Signature = tuple[tuple[str, int, int], ...]
+LOOK_EVERY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,9 +31,13 @@ class Recent:
 def recent(at: datetime) -> Recent | None:
     """Return the 30 days until the last day before ``at`` of which the lake holds sync attempts; None without any.
 
-    A day is there once the lake has taken it up, some minutes after it is over.
+    A day is there once the lake has taken it up, some minutes after it is over; the lake is looked at every second.
     """
-    today = at.astimezone(UTC).date()
+    return _looked(get_settings().root, at.astimezone(UTC).date(), monotonic() // LOOK_EVERY_SECONDS)
+
+
+@lru_cache(maxsize=2)
+def _looked(_root: Path, today: date, _second: float) -> Recent | None:
     files = {kind: _files(kind, today) for kind in (ATTEMPTS, DECISIONS)}
     if not files[ATTEMPTS]:
         return None

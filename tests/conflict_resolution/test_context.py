@@ -1,18 +1,20 @@
 """What is known of a conflict: from before it alone, and the same for training and serving."""
 
+import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from crewflow_assets import clock
+from crewflow_assets.conflict_resolution import context
 from crewflow_assets.conflict_resolution.context import cases_of, decided_cases, decided_in
 from crewflow_assets.conflict_resolution.contract import ConflictRequest
 from crewflow_assets.conflict_resolution.history import Decided, History, told_of
 from crewflow_assets.handlers import EVENT_HANDLERS
-from crewflow_assets.ingest.event_kinds import PAYLOADS
+from crewflow_assets.ingest.event_kinds import PAYLOADS, EventIn
 from crewflow_assets.ingest.events import record_events
 from crewflow_assets.lake.events import stale_days, write_day
 from crewflow_assets.store.database import reading, transaction
@@ -23,6 +25,7 @@ from tests.conflict_resolution.deciding import add_companies, told
 
 END = datetime(2026, 3, 2, 15, 0, tzinfo=UTC)
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+NOW = datetime(2026, 3, 2, 16, 0, tzinfo=UTC)
 
 
 def card(worker: str, day: str, hours: float, *, side: str = "crewflow", project: str = "p-4") -> dict[str, Any]:
@@ -130,6 +133,59 @@ def test_training_and_serving_know_the_same(filled: list[Any]) -> None:
     assert len(same) >= 4
     for conflict_id in same:
         assert served[conflict_id] == trained[conflict_id], conflict_id
+
+
+def asking(company: str) -> ConflictRequest:
+    payload = conflict("x-9")
+    return ConflictRequest(
+        company_id=company,
+        crewflow_value=8.0,
+        external_value=7.5,
+        **{name: payload[name] for name in ("conflict_type", "worker_id", "project_id", "timecard_date")},
+        last_sync_timestamp=payload["last_sync_timestamp"],
+    )
+
+
+def choices_of(*companies: str) -> list[float]:
+    with reading() as session:
+        return [sum(case.choices[2]) for case in cases_of(session, [asking(c) for c in companies], NOW)]
+
+
+def decided(company: str, number: int) -> list[EventIn]:
+    common = {"company_id": company, "occurred_at": AT}
+    return [
+        EventIn(event_id=f"r-{company}-{number}", kind="conflict", payload=conflict(f"x-{number}"), **common),
+        EventIn(
+            event_id=f"d-{company}-{number}",
+            kind="conflict_decision",
+            payload=decision(f"x-{number}", "use_external"),
+            **common,
+        ),
+    ]
+
+
+def test_each_event_counts_once_whoever_is_asked_about_together(
+    store: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_companies("c-1", "c-2", "c-3")
+    post(decided("c-1", 1) + decided("c-2", 1))
+    assert choices_of("c-1") == [1]
+    post(decided("c-2", 2))
+    assert choices_of("c-3", "c-2", "c-1", "c-2") == [0, 2, 1, 2]
+    post(decided("c-1", 2) + decided("c-3", 1))
+    assert choices_of("c-1", "c-2") == [2, 2]
+    monkeypatch.setattr(context, "monotonic", lambda: time.monotonic() + 2 * context.SETTLE_EVERY_SECONDS)
+    assert choices_of("c-1", "c-2", "c-3") == [2, 2, 1]
+    post(decided("c-2", 3))
+    assert choices_of("c-1", "c-2", "c-3") == [2, 3, 1]
+
+
+def test_new_events_are_found_by_their_ids_and_not_among_all_of_a_company(sqlite_store: Engine) -> None:
+    with reading() as session:
+        asked = context.NEWER.params(companies=["c-1", "c-2"], after=7)
+        query = asked.compile(session.get_bind(), compile_kwargs={"literal_binds": True})
+        steps = " ".join(str(row) for row in session.execute(text(f"EXPLAIN QUERY PLAN {query}")))
+    assert "SEARCH events USING INTEGER PRIMARY KEY (rowid>?)" in steps
 
 
 def test_the_lake_gives_what_the_events_give(filled: list[Any]) -> None:

@@ -1,11 +1,13 @@
 """Reasons name the facts that weighed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from crewflow_assets.conflict_resolution.case import Case, Third
 from crewflow_assets.conflict_resolution.features import COLUMN, FEATURES
-from crewflow_assets.conflict_resolution.reasons import Asked, reason, system_name
+from crewflow_assets.conflict_resolution.reasons import Asked, reasons, system_name
 
 CASE = Case(
     conflict_type="hours_mismatch",
@@ -47,13 +49,27 @@ def weighing(**by_feature: float) -> np.ndarray:
     ],
 )
 def test_the_facts_that_weighed_most_come_first(weights: dict[str, float], expected: str) -> None:
-    said = reason(Asked(CASE, "use_crewflow", system_name("quickbooks")), weighing(**weights))
+    [said] = reasons([Asked(CASE, "use_crewflow", system_name("quickbooks"))], lambda _: weighing(**weights)[None])
     assert said == expected[0].upper() + expected[1:]
+
+
+def test_each_case_gets_its_own_reason_and_only_those_with_several_facts_are_weighed() -> None:
+    one, other = Asked(CASE, "use_crewflow", "QuickBooks"), Asked(CASE, "use_external", "QuickBooks")
+    plain = Asked(replace(CASE, third=(), crewflow_edited_hours_ago=None, choices=()), "manual", "QuickBooks")
+    weights = {0: weighing(edit_gap_hours=2.0), 2: weighing(agreeing_crewflow=-2.0)}
+    said = reasons([one, plain, other], lambda places: np.stack([weights[place] for place in places.tolist()]))
+    assert said[0].startswith("CrewFlow was edited")
+    assert said[1] == reasons([plain], never)[0] == "QuickBooks has 0.5 h less, the length of a lunch break"
+    assert said[2].startswith("1 of 2 crew mates")
+
+
+def never(_places: object) -> np.ndarray:
+    raise AssertionError("there is nothing to weigh")
 
 
 def test_where_nothing_is_known_it_says_so() -> None:
     nothing = Asked(Case(conflict_type="hours_mismatch"), "manual", system_name(None))
-    assert "Nothing that is known" in reason(nothing, weighing(difference=1.0))
+    assert "Nothing that is known" in reasons([nothing], never)[0]
 
 
 def test_an_unknown_system_keeps_its_name() -> None:

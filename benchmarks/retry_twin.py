@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -29,12 +29,14 @@ from crewflow_assets.twin.retries.world import RetryWorld
 
 Settings = dict[str, Callable[[RetryWorld], RetryPolicy]]
 
-NEVER, FIXED, AWS, OURS, HURRIED, CEILING, NO_PEOPLE = (
+NEVER, FIXED, AWS, OURS, HURRIED, RESENT, RESENT_HURRIED, CEILING, NO_PEOPLE = (
     "never",
     "fixed",
     "AWS",
     "ours",
     "ours, for an hour",
+    "ours, resent when mended",
+    "ours, resent, for an hour",
     "ceiling",
     "ceiling without people",
 )
@@ -79,21 +81,38 @@ def baseline_settings() -> dict[str, Settings]:
 
 
 def our_settings(predictor: RetryPredictor) -> dict[str, Settings]:
-    """Return the settings of the learned policy."""
+    """Return the settings of the learned policy, without and with resending what people have mended."""
 
-    def setting(call: float, hour: float, retries: int, by: float = math.inf) -> Callable[[RetryWorld], RetryPolicy]:
+    def setting(
+        call: float, hour: float, retries: int, by: float = math.inf, *, resends: bool
+    ) -> Callable[[RetryWorld], RetryPolicy]:
         values = Values(call=call, waiting=hour, exploration=0.0, most_attempts=retries + 1, deadline_hours=by)
-        return lambda world: LearnedRetries(world, predictor, values)
+        return lambda world: LearnedRetries(world, predictor, values, resends=resends)
 
-    usual = Values().waiting
-    return {
-        OURS: {f"≤ {n} retries, each costs {call:g}": setting(call, usual, n) for call, n in CALLS},
-        HURRIED: {f"≤ {n} retries, an hour costs {hour:g}": setting(0.005, hour, n, 1.0) for hour, n in HURRIES},
-    }
+    usual, found = Values().waiting, {}
+    for resends, (day, hour) in ((False, (OURS, HURRIED)), (True, (RESENT, RESENT_HURRIED))):
+        found[day] = {
+            f"≤ {n} retries, each costs {call:g}": setting(call, usual, n, resends=resends) for call, n in CALLS
+        }
+        found[hour] = {
+            f"≤ {n} retries, an hour costs {cost:g}": setting(0.005, cost, n, 1.0, resends=resends)
+            for cost, n in HURRIES
+        }
+    return found
 
 
 def _text(interval: Interval, form: str = ".1%") -> str:
+    if math.isnan(interval.value):
+        return "–"
     return f"{interval.value:{form}} [{interval.low:{form}}, {interval.high:{form}}]"
+
+
+def _share(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.1%}"
+
+
+def _whole(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.0f}"
 
 
 def print_tables(found: Mapping[str, Mapping[str, Sums]], size: Size) -> None:
@@ -112,8 +131,8 @@ def print_tables(found: Mapping[str, Mapping[str, Sums]], size: Size) -> None:
             one: Figures = figures(sums)
             print(
                 f"| {name} | {setting} | {_text(one.within_1h)} | {_text(one.within_24h)} | "
-                f"{one.of_retried.value:.1%} | {_text(one.per_retry)} | {_text(one.retries, '.2f')} | "
-                f"{one.look_ups.value:.3f} | {one.duplicates.value:.2f} | {one.minutes:.0f} |"
+                f"{_share(one.of_retried.value)} | {_text(one.per_retry)} | {_text(one.retries, '.2f')} | "
+                f"{one.look_ups.value:.3f} | {one.duplicates.value:.2f} | {_whole(one.minutes)} |"
             )
     print("\nDone within 24 hours (retries a failure), by the cause of the first failure:\n")
     print(f"| policy | setting | {' | '.join(cause.name.lower() for cause in CAUSES)} |")
@@ -124,9 +143,11 @@ def print_tables(found: Mapping[str, Mapping[str, Sums]], size: Size) -> None:
             print(f"| {name} | {setting} | {' | '.join(cells)} |")
 
 
-def compared(found: Mapping[str, Mapping[str, Sums]]) -> dict[str, dict[str, dict[int, Ahead]]]:
-    """Return ours, of either kind, against each setting of the others, for an hour and for a day."""
-    mine = [sums for name in (OURS, HURRIED) for sums in found[name].values()]
+def compared(
+    found: Mapping[str, Mapping[str, Sums]], ours: Sequence[str] = (OURS, HURRIED)
+) -> dict[str, dict[str, dict[int, Ahead]]]:
+    """Return the settings of ours against each setting of the others, for an hour and for a day."""
+    mine = [sums for name in ours for sums in found[name].values()]
     return {
         name: {setting: {h: ahead(mine, sums, h) for h in (1, 24)} for setting, sums in found[name].items()}
         for name in OTHERS
@@ -148,7 +169,7 @@ def print_calibration(found: Mapping[str, Calibration]) -> None:
     print("|---|---|---|---|---|---|")
     for name, one in found.items():
         print(
-            f"| {name} | {one.rows:,} | {one.base_rate:.3f} | {one.ece:.3f} | {_text(one.brier, '.4f')} | "
+            f"| {name} | {one.rows:,} | {one.base_rate:.3f} | {_text(one.ece, '.3f')} | {_text(one.brier, '.4f')} | "
             f"{one.base_brier:.4f} |"
         )
 
@@ -164,6 +185,21 @@ def _ahead_as_json(against: Mapping[str, Mapping[str, Mapping[int, Ahead]]]) -> 
         }
         for name, settings in against.items()
     }
+
+
+def write_plots(found: Mapping[str, Mapping[str, Sums]], told: Mapping[str, Calibration], folder: Path) -> None:
+    """Write the frontiers and the reliability as PNG files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shown = {
+        OURS: [*found[OURS].values(), *found[HURRIED].values()],
+        RESENT: [*found[RESENT].values(), *found[RESENT_HURRIED].values()],
+    }
+    shown |= {name: list(found[name].values()) for name in (FIXED, AWS, CEILING, NO_PEOPLE)}
+    for hours in (1, 24):
+        (folder / f"retry-twin-{hours}h.png").write_bytes(
+            frontier_image({n: list(map(figures, each)) for n, each in shown.items()}, hours)
+        )
+    (folder / "retry-twin-calibration.png").write_bytes(reliability_image(told))
 
 
 def main(
@@ -185,9 +221,9 @@ def main(
         world = retry_world(size, FIRST_SEED, lambda done, total: progress.update(bar, completed=done, total=total))
         chosen = counted(world)
         bar = progress.add_task("fitting the model", total=1)
-        predictor, rows = fit_on_twin(Size(training_draws, TRAINING.integrations, TRAINING.days))
+        learnt = fit_on_twin(Size(training_draws, TRAINING.integrations, TRAINING.days))
         progress.update(bar, completed=1)
-        policies = baseline_settings() | our_settings(predictor)
+        policies = baseline_settings() | our_settings(learnt.predictor)
         bar = progress.add_task("playing", total=sum(map(len, policies.values())))
         found: dict[str, dict[str, Sums]] = {name: {} for name in policies}
         passing: dict[str, dict[str, Sums]] = {name: {} for name in policies}
@@ -197,36 +233,38 @@ def main(
                 found[name][setting] = sums_of(world, played, chosen)
                 passing[name][setting] = sums_of(world, played, chosen & ~waits_for_people(world))
                 progress.advance(bar)
-        told, facts = calibration(world, predictor), passed(world, chosen)
+        told, facts = calibration(world, learnt.predictor, learnt.first), passed(world, chosen)
     against, against_passing = compared(found), compared(passing)
+    against_resent = compared(found, (RESENT, RESENT_HURRIED))
     print_tables(found, size)
     print("\nWhat ours does more than each, its settings mixed on the other half of the draws to as many retries:\n")
     print_comparison(against)
-    print("\nThe same without the failures that a person has to mend (ended grants, refused records):\n")
+    print("\nThe same where ours resends what people have mended:\n")
+    print_comparison(against_resent)
+    print(
+        "\nWithout resending, and without the failures that a person has to mend (ended grants, refused records):\n"
+    )
     print_comparison(against_passing)
     print_calibration(told)
     print_facts(facts)
-    print(f"\nThe model learnt from {rows:,} retries of {training_draws} other draws; the better kind was kept:")
-    print(", ".join(f"{kind} {loss:.4f}" for kind, loss in predictor.compared.items()), "(log loss).")
+    print(
+        f"\nThe model learnt from {learnt.explored:,} explored retries of {training_draws} other draws, then from "
+        f"{learnt.planned:,} of its own plans as well; the better kind was kept:"
+    )
+    print(", ".join(f"{kind} {loss:.4f}" for kind, loss in learnt.predictor.compared.items()), "(log loss).")
     if json_file is not None:
         content = {
             "figures": _as_json(found),
             "figures_without_people": _as_json(passing),
             "ahead": _ahead_as_json(against),
+            "ahead_resent": _ahead_as_json(against_resent),
             "ahead_without_people": _ahead_as_json(against_passing),
             "passed": facts,
             "calibration": {name: one.as_dict() for name, one in told.items()},
         }
         json_file.write_text(json.dumps(content, indent=1))
     if plots is not None:
-        plots.mkdir(parents=True, exist_ok=True)
-        shown = {OURS: [*found[OURS].values(), *found[HURRIED].values()]}
-        shown |= {name: list(found[name].values()) for name in (FIXED, AWS, CEILING, NO_PEOPLE)}
-        for hours in (1, 24):
-            (plots / f"retry-twin-{hours}h.png").write_bytes(
-                frontier_image({n: list(map(figures, each)) for n, each in shown.items()}, hours)
-            )
-        (plots / "retry-twin-calibration.png").write_bytes(reliability_image(told))
+        write_plots(found, told, plots)
 
 
 if __name__ == "__main__":

@@ -9,17 +9,22 @@ import numpy.typing as npt
 
 from crewflow_assets.backtest.retries import LearnedRetries, feature_rows
 from crewflow_assets.evaluation.calibration import expected_calibration_error
-from crewflow_assets.evaluation.intervals import Interval, cluster_mean
+from crewflow_assets.evaluation.intervals import Interval, cluster_bootstrap, cluster_mean
 from crewflow_assets.evaluation.plots import reliability_plot
 from crewflow_assets.retry_strategy.model import RetryPredictor, examples_of
 from crewflow_assets.retry_strategy.plan import Values
 from crewflow_assets.twin.retries.play import play
 from crewflow_assets.twin.retries.policies import EXPLORED_HOURS, Explorer
 from crewflow_assets.twin.retries.world import RetryWorld
+from crewflow_assets.twin.sync.history import names_of
 
 Floats = npt.NDArray[np.float64]
 
-ANY_DELAY, CHOSEN = "any delay, as explored", "the delay that ours chose"
+ANY_DELAY, CHOSEN, CHOSEN_FIRST = (
+    "any delay, as explored",
+    "the delay that ours chose",
+    "the delay that ours chose before it learnt from its own log",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +33,7 @@ class Calibration:
 
     rows: int
     base_rate: float
-    ece: float
+    ece: Interval
     brier: Interval
     base_brier: float
     said: Floats = field(repr=False)
@@ -39,15 +44,29 @@ class Calibration:
         return {name: value for name, value in asdict(self).items() if name not in ("said", "ok")}
 
 
-def calibration(world: RetryWorld, predictor: RetryPredictor) -> Mapping[str, Calibration]:
-    """Return how true the probabilities are after any delay, and after those that ours chooses."""
-    log = play(world, Explorer(world), horizon_hours=EXPLORED_HOURS).log
-    rows = feature_rows(world, log)
+def calibration(world: RetryWorld, predictor: RetryPredictor, first: RetryPredictor) -> Mapping[str, Calibration]:
+    """Return how true the probabilities are after any delay, and after those that ours chooses.
+
+    Intervals are over draws: an outage is one throw of the dice for hundreds of calls.
+
+    Args:
+        world: Whose calls are retried.
+        predictor: That plans.
+        first: The one before it, which had no plans of its own to learn from.
+    """
+    rows = feature_rows(world, play(world, Explorer(world), horizon_hours=EXPLORED_HOURS).log)
     examples = examples_of(rows)
-    found = {
-        ANY_DELAY: _measured(predictor.probability(examples.context, examples.seconds), rows["label"], rows["entity"])
+    draw_of = dict(zip(names_of(world.recorded.world)[0], world.fleet.draw.tolist(), strict=True))
+    said = predictor.probability(examples.context, examples.seconds)
+    return {
+        ANY_DELAY: _measured(said, rows["label"], rows["integration_id"].map(draw_of)),
+        CHOSEN: _of_chosen(world, predictor),
+        CHOSEN_FIRST: _of_chosen(world, first),
     }
-    ours = LearnedRetries(world, predictor, Values(exploration=0.0))
+
+
+def _of_chosen(world: RetryWorld, predictor: RetryPredictor) -> Calibration:
+    ours = LearnedRetries(world, predictor, Values(exploration=0.0), resends=False)
     log = play(world, ours).log
     told = {
         (call, made): said
@@ -57,8 +76,7 @@ def calibration(world: RetryWorld, predictor: RetryPredictor) -> Mapping[str, Ca
     said = np.array(
         [told[call, attempt - 1] for call, attempt in zip(log.call.tolist(), log.attempt.tolist(), strict=True)]
     )
-    found[CHOSEN] = _measured(said, log.ok, world.calls.who[log.call])
-    return found
+    return _measured(said, log.ok, world.fleet.draw[world.calls.who[log.call]])
 
 
 def reliability_image(found: Mapping[str, Calibration]) -> bytes:
@@ -69,14 +87,14 @@ def reliability_image(found: Mapping[str, Calibration]) -> bytes:
     )
 
 
-def _measured(said: Floats, ok: Any, cluster: Any) -> Calibration:
+def _measured(said: Floats, ok: Any, draw: Any) -> Calibration:
     happened = np.asarray(ok, np.float64)
-    base = float(happened.mean())
+    base, cluster = float(happened.mean()), np.asarray(draw).astype(str).astype(object)
     return Calibration(
         rows=len(happened),
         base_rate=base,
-        ece=expected_calibration_error(said, happened),
-        brier=cluster_mean((said - happened) ** 2, np.asarray(cluster, object)),
+        ece=cluster_bootstrap(lambda rows: expected_calibration_error(said[rows], happened[rows]), cluster),
+        brier=cluster_mean((said - happened) ** 2, cluster),
         base_brier=base * (1 - base),
         said=said,
         ok=happened,

@@ -17,7 +17,7 @@ def frontier_image(found: Mapping[str, Sequence[Figures]], hours: int) -> bytes:
     lines = {}
     for name, figures in found.items():
         points = [(one.retries.value, (one.within_1h if hours == 1 else one.within_24h).value) for one in figures]
-        x, value = np.array(envelope(points)).T
+        x, value = np.array(envelope(points) or [(0.0, 0.0)]).T  # one that mends nothing
         lines[name] = (x, value, value, value)
     return line_plot(
         lines,

@@ -48,6 +48,10 @@ class Settings(BaseSettings):
     retry_giving_up_cost: Annotated[float, Field(ge=0, le=1e6)] = Field(
         0.3, description="Cost of a failed call that is given up, so that a person or the next sync takes it up."
     )
+    retry_deadline_hours: Annotated[float, Field(gt=0, le=1e4)] | None = Field(
+        None,
+        description="Hours since a call's first failure after which its success is worth no more than giving it up.",
+    )
     retry_exploration: Annotated[float, Field(ge=0, le=0.5)] = Field(
         0.05, description="Share of retry plans whose delay is drawn, so that new plans can be judged on them."
     )

@@ -8,6 +8,7 @@ which probability it was done (retries, see ``retry_strategy.off_policy``), or c
 from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -19,6 +20,9 @@ from crewflow_assets.evaluation.splits import fold_of
 from crewflow_assets.integration_health.days import PLACE, read_days
 from crewflow_assets.store.sync_tables import SyncAction
 from crewflow_assets.store.tables import Company
+
+if TYPE_CHECKING:
+    from crewflow_assets.spec import Figure
 
 DAYS = 60
 FEWEST_RETRIES = 100
@@ -68,7 +72,7 @@ def _syncs(company_id: str) -> list[tuple[str, str]]:
     if not total:
         return [("syncs", f"none in the last {DAYS} days")]
     return [
-        ("syncs", f"{total:,} of {len(mine)} integrations in {DAYS} days, {errors:,} failed ({errors / total:.1%})")
+        ("syncs", f"{total:,} of {_counted(len(mine), 'integration')} in {DAYS} days, {_of(errors, total)} failed")
     ]
 
 
@@ -85,25 +89,59 @@ def _actions(session: Session, company_id: str) -> list[tuple[str, str]]:
 
 
 def _retries(models: Models, company_id: str) -> list[tuple[str, str]]:
+    import pandas as pd
+
     from crewflow_assets.retry_strategy.evaluation import plan_figures
+    from crewflow_assets.retry_strategy.rules import RELEASED_ON
     from crewflow_assets.retry_strategy.table import feature_table
 
     try:
         table = feature_table(clock.now())
     except NotReadyError:
         return [("retries", "none are recorded")]
-    mine = table[table["company_id"] == company_id]
+    since = pd.Timestamp(clock.now() - timedelta(days=DAYS))
+    mine = table[(table["company_id"] == company_id) & (table["decided_at"] >= since)]
+    if mine.empty:
+        return [("retries", f"none in the last {DAYS} days")]
     usable = mine[mine["propensity"] > 0]
-    said = [("retries", f"{len(mine):,} recorded, {len(usable):,} of them with the probability of their delay")]
-    if len(mine):
-        said.append(("retries that succeeded", f"{mine['label'].mean():.1%}"))
+    calls = mine.groupby(["entity", "call"]).agg(done=("label", "max"), kind=("error_class", "first"))
+    person = calls["kind"].isin(RELEASED_ON)
+    done = int(calls["done"].sum())
+    said = [
+        ("retries", f"{len(mine):,} recorded, {len(usable):,} of them with the probability of their delay"),
+        ("retries that succeeded", _of(int(mine["label"].sum()), len(mine))),
+        ("calls that these retried", f"{len(calls):,}; {_of(done, len(calls))} got through in the end"),
+        (
+            "of these refused for what a person mends",
+            f"{_of(int(person.sum()), len(calls))}; the rules retry none of them, but resend when the mending shows",
+        ),
+    ]
     if len(usable) < FEWEST_RETRIES:
         return [*said, ("learned retries", f"not estimated: {FEWEST_RETRIES} such retries are needed")]
     seen = _seen(set(usable["entity"]))
-    for figure in plan_figures(models.retry, usable):
+    by_day = usable.assign(entity=usable["decided_at"].dt.date.astype(str))
+    for figure in plan_figures(models.retry, by_day):
         name = {"plan_value": "doubly robust", "plan_value_ips": "inverse propensity"}[figure.name]
-        said.append((f"worth of a learned retry, {name}", f"{figure}; a success is worth 1{seen}"))
+        said.append((f"worth of the next learned retry, {name}", f"{_worth(figure)}{seen}"))
     return said
+
+
+def _worth(figure: "Figure") -> str:
+    if figure.value is None:
+        return "not to be told from this log"
+    interval = "" if figure.low is None else f" [{figure.low:.3f}, {figure.high:.3f}]"
+    return (
+        f"{figure.value:.3f}{interval} where a success is worth 1; the logged delays {figure.baseline_value:.3f} "
+        f"(n={figure.n:,}, interval by day)"
+    )
+
+
+def _of(part: int, whole: int) -> str:
+    return f"{part:,} ({part / whole:.1%})"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _conflicts(models: Models, company_id: str) -> list[tuple[str, str]]:
@@ -112,7 +150,9 @@ def _conflicts(models: Models, company_id: str) -> list[tuple[str, str]]:
     from crewflow_assets.conflict_resolution.lifecycle import feature_table
 
     try:
-        decided = [one for one in decided_cases(clock.now()) if one.company_id == company_id]
+        now = clock.now()
+        since = now - timedelta(days=DAYS)
+        decided = [one for one in decided_cases(now) if one.company_id == company_id and one.decided_at >= since]
     except NotReadyError:  # the lake holds no conflicts of anyone
         decided = []
     if not decided:
@@ -122,13 +162,13 @@ def _conflicts(models: Models, company_id: str) -> list[tuple[str, str]]:
     agreed, automatic = int(scored.right[sure].sum()), int(sure.sum())
     return [
         ("conflicts", f"{len(decided):,} decided by people"),
-        ("would be automatic", f"{automatic:,} of these{_seen({company_id})}"),
-        ("resolved as the person did", f"{agreed:,} of the {automatic:,}"),
+        ("would be automatic", f"{_of(automatic, len(decided))}{_seen({company_id})}"),
+        ("of these resolved as the person did", _of(agreed, automatic) if automatic else "–"),
     ]
 
 
 def _seen(entities: set[str]) -> str:
     """Warn where a training may have seen what is asked."""
     if any(fold_of(entity) == "train" for entity in entities):
-        return " (a champion of this installation was trained on this company too: too good)"
+        return "; flattering, as this installation's champion was trained on this company too"
     return ""

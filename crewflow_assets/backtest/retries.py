@@ -2,16 +2,20 @@
 
 The plan, its rules, the budget of each customer and the breaker of each API are those of ``retry_strategy``. Of what
 a reason tells the caller to do instead only the look-up is done here: whether a write took effect is read before it
-is repeated, and until that was answered, whatever else fails meanwhile.
+is repeated, and until that was answered, whatever else fails meanwhile. What waits for a person is made once more
+when its mending shows in the events: by the integration's first good sync, as these worlds have no record versions.
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from crewflow_assets.retry_strategy.contract import ReleaseOn
+from crewflow_assets.retry_strategy.delays import release_delay
 from crewflow_assets.retry_strategy.features import Failures as Described
 from crewflow_assets.retry_strategy.features import class_places
 from crewflow_assets.retry_strategy.model import RetryPredictor
@@ -33,13 +37,14 @@ from crewflow_assets.twin.retries.history import retry_table
 from crewflow_assets.twin.retries.play import RetryLog
 from crewflow_assets.twin.retries.policy import Decisions, Failures
 from crewflow_assets.twin.retries.world import RetryWorld
-from crewflow_assets.twin.sync.history import attempt_table
+from crewflow_assets.twin.sync.history import TRANSIT, attempt_table
 from crewflow_assets.twin.sync.parameters import SYSTEMS
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
+RELEASES: tuple[ReleaseOn, ...] = get_args(ReleaseOn)
 NUMBER = 4711
 """Stands in a message where its words are classified."""
 FIRST_SALT = 201
@@ -64,11 +69,17 @@ class LearnedRetries:
         world: Whose calls are retried.
         predictor: Fitted on other integrations.
         values: What counts how much.
+        resends: Whether calls that wait for a person are made once more when that shows as mended; the platform
+            does so for calls that are named to it.
         seed: Of exploration and jitter.
     """
 
-    def __init__(self, world: RetryWorld, predictor: RetryPredictor, values: Values, *, seed: int = 0) -> None:
+    def __init__(
+        self, world: RetryWorld, predictor: RetryPredictor, values: Values, *, resends: bool = True, seed: int = 0
+    ) -> None:
         self._world, self._predictor, self._values, self._seed = world, predictor, values, seed
+        self._resends = resends
+        self._released = {kind: np.zeros(len(world.calls), dtype=bool) for kind in RELEASES}
         size = len(world.fleet)
         self._tokens, self._counted = np.full(size, CAPACITY), np.zeros(size)
         self._rate = np.array([per_minute(name) for name in NAMES[world.fleet.system]])
@@ -105,12 +116,32 @@ class LearnedRetries:
         uniforms = np.column_stack([uniform(key, FIRST_SALT + 10 * self._seed + place) for place in range(3)])
         plans = plan(self._predictor, described, self._values, uniforms, allowed=allowed)
         seconds = np.where(plans.retry, self._probed(failures, described, plans.seconds), np.nan)
+        if self._resends:
+            kinds_released = np.array([None if ruling is None else ruling.release_on for ruling in rulings], object)
+            seconds = np.where(np.isnan(seconds), self._released_after(failures, kinds_released, uniforms), seconds)
         seconds = self._afforded(failures.who, failures.minute, seconds)
         self.told.append(Told(failures.call, failures.attempts, seconds, plans.probability))
         return Decisions(seconds, looked, np.where(np.isnan(seconds), np.nan, plans.propensity))
 
     def heard(self, who: Ints, minute: Floats, ok: Bools) -> None:
         """See ``RetryPolicy``."""
+
+    def _released_after(self, failures: Failures, kinds: npt.NDArray[np.object_], uniforms: Floats) -> Floats:
+        """Return when each call that waits for a person is made once more, in seconds; NaN where it is not.
+
+        What is looked up ahead here, the next good sync, is what the platform waits for: nothing before it is decided
+        by it. After the deadline a call is not worth making.
+        """
+        seen = self._world.surroundings.next_success(failures.who, failures.minute)
+        passed = (seen - failures.minute) * 60 + TRANSIT.total_seconds() + release_delay(uniforms[:, 2])
+        ends = failures.minute + passed / 60 - failures.first_minute
+        in_time = np.isfinite(ends) & (ends <= self._values.deadline_hours * 60)
+        seconds = np.full(len(failures), np.nan)
+        for kind, released in self._released.items():
+            mine = (kinds == kind) & in_time & ~released[failures.call]
+            released[failures.call[mine]] = True
+            seconds[mine] = passed[mine]
+        return seconds
 
     def _afforded(self, who: Ints, minute: Floats, seconds: Floats) -> Floats:
         """Take each retry from its customer's budget; NaN where none is left."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -13,10 +13,18 @@ from crewflow_assets.evaluation.splits import uniform
 from crewflow_assets.retry_strategy.contract import RetryRequest
 from crewflow_assets.retry_strategy.delays import DELAYS, earliest_bucket
 from crewflow_assets.retry_strategy.features import Failures, class_places
+from crewflow_assets.retry_strategy.holds import LONGEST, Refused, hold
 from crewflow_assets.retry_strategy.ledger import Admitted, Wanted, admit
 from crewflow_assets.retry_strategy.model import RetryPredictor
 from crewflow_assets.retry_strategy.plan import Plans, Values, plan
-from crewflow_assets.retry_strategy.reasons import Told, cause, kind_of, no_worth_reason, retry_reason
+from crewflow_assets.retry_strategy.reasons import (
+    RELEASE_REASONS,
+    Told,
+    cause,
+    kind_of,
+    no_worth_reason,
+    retry_reason,
+)
 from crewflow_assets.retry_strategy.recent import recent
 from crewflow_assets.retry_strategy.rules import Ruling, breaker_open, forbidden
 from crewflow_assets.retry_strategy.surroundings import Asked, surroundings
@@ -24,6 +32,8 @@ from crewflow_assets.retry_strategy.taxonomy import Classified, classify
 from crewflow_assets.settings import get_settings
 from crewflow_assets.spec import Answer
 from crewflow_assets.store.database import transaction
+
+HOUR = timedelta(hours=1)
 
 
 def answer(predictor: RetryPredictor, requests: Sequence[RetryRequest]) -> list[Answer]:
@@ -38,26 +48,58 @@ def answer(predictor: RetryPredictor, requests: Sequence[RetryRequest]) -> list[
     rulings = [_ruling(request, known) for request, known in zip(requests, classes, strict=True)]
     uniforms = np.array([_uniforms(request, place, at) for place, request in enumerate(requests)])
     plans = plan(
-        predictor, failures, values, uniforms, allowed=np.array([ruling is None for ruling in rulings], bool)
+        predictor,
+        failures,
+        values,
+        uniforms,
+        allowed=np.array([ruling is None for ruling in rulings], bool),
+        deadline=np.array([_deadline(request, values) for request in requests]),
     )
-    admitted = _admitted(requests, classes, failures, plans, at)
-    return [
-        Answer(_fields(place, request, classes[place], rulings[place], failures, plans, values, admitted.get(place)))
-        for place, request in enumerate(requests)
-    ]
+    waiting = _refused(requests, classes, rulings, values, at)
+    wanted = _wanted(requests, classes, failures, plans)
+    admitted: dict[int, Admitted] = {}
+    watched: set[int] = set()
+    if waiting or wanted:
+        with transaction() as session:
+            held = hold(session, list(waiting.values()), at) if waiting else []
+            watched = {place for place, waits in zip(waiting, held, strict=True) if waits}
+            admitted = dict(zip(wanted, admit(session, list(wanted.values()), at), strict=True))
+    answers = []
+    for place, request in enumerate(requests):
+        ruling, known = rulings[place], classes[place]
+        if ruling is not None:
+            fields = _refusal(place, request, known, plans) | _instead(known, ruling, watched=place in watched)
+        else:
+            fields = _fields(place, request, known, failures, plans, values, admitted.get(place))
+        answers.append(Answer(fields))
+    return answers
 
 
 def values_in_force() -> Values:
     """Return what counts how much, as it is set."""
     s = get_settings()
     return _values(
-        s.retry_success_value, s.retry_call_cost, s.retry_waiting_cost, s.retry_giving_up_cost, s.retry_exploration
+        s.retry_success_value,
+        s.retry_call_cost,
+        s.retry_waiting_cost,
+        s.retry_giving_up_cost,
+        s.retry_exploration,
+        math.inf if s.retry_deadline_hours is None else s.retry_deadline_hours,
     )
 
 
 @lru_cache(maxsize=8)
-def _values(success: float, call: float, waiting: float, giving_up: float, exploration: float) -> Values:
-    return Values(success=success, call=call, waiting=waiting, giving_up=giving_up, exploration=exploration)
+def _values(
+    success: float, call: float, waiting: float, giving_up: float, exploration: float, deadline_hours: float
+) -> Values:
+    return Values(
+        success=success,
+        call=call,
+        waiting=waiting,
+        giving_up=giving_up,
+        exploration=exploration,
+        deadline_hours=deadline_hours,
+    )
 
 
 def _uniforms(request: RetryRequest, place: int, at: datetime) -> list[float]:
@@ -106,12 +148,48 @@ def _failures(requests: Sequence[RetryRequest], classes: Sequence[Classified], a
     )
 
 
-def _admitted(
-    requests: Sequence[RetryRequest], classes: Sequence[Classified], failures: Failures, plans: Plans, at: datetime
-) -> dict[int, Admitted]:
-    """Take the planned retries from their budgets, and let an API that is down be probed alone."""
+def _deadline(request: RetryRequest, values: Values) -> float:
+    """Return the hours since the first failure within which a success counts."""
+    return values.deadline_hours if request.deadline_hours is None else request.deadline_hours
+
+
+def _refused(
+    requests: Sequence[RetryRequest],
+    classes: Sequence[Classified],
+    rulings: Sequence[Ruling | None],
+    values: Values,
+    at: datetime,
+) -> dict[int, Refused]:
+    """Return the calls that a person's mending would let through, as far as they are named."""
+    found = {}
+    for place, (request, ruling) in enumerate(zip(requests, rulings, strict=True)):
+        if ruling is None or ruling.release_on is None:
+            continue
+        if request.company_id is None or request.integration_id is None or request.call_id is None:
+            continue
+        left = timedelta(hours=min(_deadline(request, values), LONGEST / HOUR)) - timedelta(
+            seconds=request.seconds_since_first_failure or 0
+        )
+        found[place] = Refused(
+            company_id=request.company_id,
+            integration_id=request.integration_id,
+            call_id=request.call_id,
+            release_on=ruling.release_on,
+            system=request.integration_type,
+            error_class=classes[place].name,
+            record_type=None if request.record_id is None else request.record_type,
+            record_id=request.record_id,
+            until=at + left,
+        )
+    return found
+
+
+def _wanted(
+    requests: Sequence[RetryRequest], classes: Sequence[Classified], failures: Failures, plans: Plans
+) -> dict[int, Wanted]:
+    """Return the planned retries, with whether the API of each is as good as down."""
     around = failures.around
-    wanted = {
+    return {
         place: Wanted(
             requests[place].integration_type,
             requests[place].company_id or "",
@@ -124,37 +202,47 @@ def _admitted(
         )
         for place in map(int, np.flatnonzero(plans.retry))
     }
-    if not wanted:
-        return {}
-    with transaction() as session:
-        return dict(zip(wanted, admit(session, list(wanted.values()), at), strict=True))
+
+
+def _refusal(place: int, request: RetryRequest, known: Classified, plans: Plans) -> dict[str, Any]:
+    """Return an answer that says not to retry, without what is done instead."""
+    return {
+        "should_retry": False,
+        "optimal_delay": None,
+        "max_attempts": int(max(request.previous_attempts, 1)),
+        "success_probability": float(plans.probability[place]),
+        "propensity": None,
+        "explored": False,
+        "error_class": known.name,
+        "classified_by": known.how,
+        "release_on": None,
+    }
+
+
+def _instead(known: Classified, ruling: Ruling, *, watched: bool) -> dict[str, Any]:
+    """Return what is done where a rule forbids to retry."""
+    reason = f"{kind_of(known)}: {ruling.why}"
+    if not watched or ruling.release_on is None:
+        return {"alternative": ruling.alternative, "reason": reason}
+    reason += f"; {RELEASE_REASONS[ruling.release_on]}"
+    return {"alternative": ruling.alternative, "reason": reason, "release_on": ruling.release_on}
 
 
 def _fields(
     place: int,
     request: RetryRequest,
     known: Classified,
-    ruling: Ruling | None,
     failures: Failures,
     plans: Plans,
     values: Values,
     admitted: Admitted | None,
 ) -> dict[str, Any]:
-    made = int(max(request.previous_attempts, 1))
-    common = {"error_class": known.name, "classified_by": known.how}
-    refused: dict[str, Any] = {
-        "should_retry": False,
-        "optimal_delay": None,
-        "max_attempts": made,
-        "success_probability": float(plans.probability[place]),
-        "propensity": None,
-        "explored": False,
-    } | common
-    if ruling is not None:
-        return refused | {"alternative": ruling.alternative, "reason": f"{kind_of(known)}: {ruling.why}"}
+    refused = _refusal(place, request, known, plans)
     if admitted is None:
         best = float(DELAYS[plans.bucket[place]])
-        why = no_worth_reason(known, float(plans.probability[place]), best, made, values.most_attempts)
+        made = int(max(request.previous_attempts, 1))
+        by = _deadline(request, values)
+        why = no_worth_reason(known, float(plans.probability[place]), best, made, values.most_attempts, by)
         return refused | {"alternative": "queue_for_manual", "reason": why}
     if admitted.seconds is None:
         return refused | {"alternative": "use_fallback", "reason": _held_reason(request, known, admitted)}
@@ -170,10 +258,10 @@ def _fields(
         retry_after=request.retry_after_seconds,
         explored=bool(plans.explored[place]),
         held_by_breaker=moved,
-        others_n=float(np.nan_to_num(failures.around["others_n_15m"][place])),
-        others_failed_share=float(np.nan_to_num(failures.around["others_failed_share_15m"][place])),
+        others_n=_or_zero(failures.around["others_n_15m"][place]),
+        others_failed_share=_or_zero(failures.around["others_failed_share_15m"][place]),
     )
-    return common | {
+    return refused | {
         "should_retry": True,
         "optimal_delay": seconds,
         "max_attempts": int(plans.most_attempts[place]),
@@ -183,6 +271,10 @@ def _fields(
         "propensity": None if moved else float(plans.propensity[place]),
         "explored": told.explored and not moved,
     }
+
+
+def _or_zero(number: float) -> float:
+    return 0.0 if math.isnan(number) else float(number)
 
 
 def _whole(seconds: float, retry_after: float | None) -> int:

@@ -25,6 +25,7 @@ ErrorClass = Literal[
     "unknown",
 ]
 Alternative = Literal["queue_for_manual", "use_fallback"]
+ReleaseOn = Literal["reauthorised", "record_edited"]
 Seconds = Annotated[float, Field(ge=0, le=10**7)]
 
 
@@ -60,6 +61,18 @@ class RetryRequest(PredictionRequest):
     idempotency_key: Identifier | None = Field(
         None, description="Key with which the API recognises a repeated write; QuickBooks calls it requestid."
     )
+    deadline_hours: Annotated[float, Field(gt=0, le=1e4)] | None = Field(
+        None, description="Hours since the first failure after which a success is worth no more than giving up."
+    )
+    call_id: Identifier | None = Field(
+        None,
+        description="The caller's name of this call, the same at every attempt. With it, company and integration, "
+        "the call is watched where a person has to mend something.",
+    )
+    record_type: Identifier = Field("timecard", description="Of the record that the call carries.")
+    record_id: Identifier | None = Field(
+        None, description="The record that the call carries, as record_version events name it."
+    )
 
 
 class RetryResponse(PredictionResponse):
@@ -91,6 +104,12 @@ class RetryResponse(PredictionResponse):
         description="Probability with which the delay's bucket was chosen; send it back in the retry_outcome event.",
     )
     explored: bool = Field(False, description="The delay was drawn to learn from it, not because it is thought best.")
+
+    release_on: ReleaseOn | None = Field(
+        None,
+        description="The call is watched: the webhook retry.release tells when to make it once more. reauthorised: "
+        "a sync of the integration has succeeded; record_edited: the record was changed. null: nobody watches it.",
+    )
 
     @property
     def automatic(self) -> bool:

@@ -1,5 +1,7 @@
 """The grid of delays: what a plan chooses from, what a propensity speaks of, and how a delay is spread within it."""
 
+from bisect import bisect_right
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +17,15 @@ DELAYS: Floats = np.sqrt(np.maximum(EDGES[:-1], SHORTEST) * np.asarray(EDGES[1:]
 """The middle of each bucket by ratio, seconds, shape (BUCKETS,)."""
 
 
+RELEASE_SPREAD = 60.0
+"""Seconds over which the calls are spread that one mending releases."""
+
+
+def release_delay(uniform: Floats | float) -> Floats:
+    """Return the seconds from the moment that a mending is seen to the resending, from numbers in [0, 1)."""
+    return np.asarray(SHORTEST + (RELEASE_SPREAD - SHORTEST) * uniform, np.float64)
+
+
 def bucket_of(seconds: Floats | float) -> NDArray[np.int64]:
     """Return the bucket of delays in seconds, 0 to BUCKETS − 1, in the shape given."""
     return np.clip(np.searchsorted(EDGES, seconds, side="right") - 1, 0, BUCKETS - 1)
@@ -22,7 +33,7 @@ def bucket_of(seconds: Floats | float) -> NDArray[np.int64]:
 
 def earliest_bucket(seconds: float) -> int:
     """Return the first bucket in which something lies that is not before a delay; BUCKETS where none does."""
-    return BUCKETS if seconds >= LONGEST else int(bucket_of(seconds))
+    return BUCKETS if seconds >= LONGEST else min(max(bisect_right(EDGES, seconds) - 1, 0), BUCKETS - 1)
 
 
 def spread(bucket: int, uniform: float, *, not_before: float = 0.0) -> float:

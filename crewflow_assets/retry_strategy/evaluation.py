@@ -74,6 +74,18 @@ def interval(statistic: Callable[[Judged], float], judged: Judged) -> Interval:
     return cluster_bootstrap(lambda rows: statistic(judged.only(rows)), judged.entity)
 
 
+def beyond_noise(measured: Interval) -> float:
+    """Return how much of a calibration error is surely no noise: the lower bound of its basic bootstrap interval.
+
+    So few rows as one installation has make a calibration error of true probabilities too, and drawing them once more
+    makes more of it; twice the value less the upper quantile takes both away (Davison & Hinkley 1997, 5.2). NaN where
+    there is but one entity.
+    """
+    if np.isnan(measured.high):
+        return float("nan")
+    return max(2 * measured.value - measured.high, 0.0)
+
+
 def evaluate(
     predictor: RetryPredictor, baselines: Mapping[str, RetryPredictor], test: "pd.DataFrame"
 ) -> "Evaluation":
@@ -128,6 +140,8 @@ def _figures(judged: Mapping[str, Judged]) -> "list[Figure]":
     for name, statistic in STATISTICS.items():
         measured = interval(statistic, ours)
         found.append(_figure(name, measured, n, best, statistic(others[best])))
+        if statistic is ece:
+            found.append(Figure(name="ece_beyond_noise", value=_or_none(beyond_noise(measured)), n=n))
     gain = (others[best].probability - ours.ok) ** 2 - (ours.probability - ours.ok) ** 2
     found.append(_figure("brier_gain", cluster_mean(gain, ours.entity), n, best, 0.0))
     losses = {name: log_loss(one.probability, one.ok) for name, one in judged.items()}

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from sqlalchemy import select, tuple_
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
 from crewflow_assets.retry_strategy.delays import LONGEST
 from crewflow_assets.retry_strategy.rules import CAPACITY, Budget, per_minute, probe_slot
+from crewflow_assets.store.database import VALUES_PER_QUERY, batched
 from crewflow_assets.store.retry_tables import RetryBreaker, RetryBudget
 
 
@@ -38,9 +40,7 @@ def admit(session: Session, wanted: Sequence[Wanted], at: datetime) -> list[Admi
 
     A breaker comes first: a retry that gets no slot costs nothing.
     """
-    rows: dict[tuple[str, str], RetryBudget] = {}
-    for key in sorted({(one.system, one.company_id) for one in wanted}):
-        rows[key] = _budget(session, *key, at)
+    rows = _budgets(session, sorted({(one.system, one.company_id) for one in wanted}), at)
     breakers = {system: _breaker(session, system) for system in sorted({w.system for w in wanted if w.breaker_open})}
     found = []
     for one in wanted:
@@ -65,11 +65,20 @@ def admit(session: Session, wanted: Sequence[Wanted], at: datetime) -> list[Admi
     return found
 
 
-def _budget(session: Session, system: str, company_id: str, at: datetime) -> RetryBudget:
-    """Return the row, locked; a new one is full."""
-    values = {"system": system, "company_id": company_id, "tokens": CAPACITY, "counted_at": at}
-    session.execute(_insert(session)(RetryBudget).values(**values).on_conflict_do_nothing())
-    return session.get_one(RetryBudget, (system, company_id), with_for_update=True)
+def _budgets(session: Session, keys: Sequence[tuple[str, str]], at: datetime) -> dict[tuple[str, str], RetryBudget]:
+    """Return the rows of systems and companies, locked in their order; new ones are full."""
+    found: dict[tuple[str, str], RetryBudget] = {}
+    for some in batched(keys, VALUES_PER_QUERY // 4):
+        values = [{"system": s, "company_id": c, "tokens": CAPACITY, "counted_at": at} for s, c in some]
+        session.execute(_insert(session)(RetryBudget).on_conflict_do_nothing(), values)
+        wanted = (
+            select(RetryBudget)
+            .where(tuple_(RetryBudget.system, RetryBudget.company_id).in_(some))
+            .order_by(RetryBudget.system, RetryBudget.company_id)
+            .with_for_update()
+        )
+        found |= {(row.system, row.company_id): row for row in session.scalars(wanted)}
+    return found
 
 
 def _breaker(session: Session, system: str) -> RetryBreaker:

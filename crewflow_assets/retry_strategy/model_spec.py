@@ -41,7 +41,7 @@ RETRY_STRATEGY = ModelSpec(
     ),
     gates=(
         Gate("brier_gain", "low", ">", 0.0),
-        Gate("ece", "value", "<=", 0.05),
+        Gate("ece_beyond_noise", "value", "<=", 0.05),
     ),
     headline=("pr_auc", "brier", "ece", "log_loss", "plan_value"),
     tolerance=0.005,

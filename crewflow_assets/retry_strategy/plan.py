@@ -42,7 +42,8 @@ class Values:
         giving_up: Cost of a call that a person or the next sync has to take up.
         exploration: Share of the plans whose delay is drawn evenly from all that are allowed.
         most_attempts: Attempts in all, after which a call is given up.
-        deadline_hours: Since the first failure; a later success is worth no more than giving up.
+        deadline_hours: Since the first failure; a later success is worth no more than giving up. A call may have a
+            deadline of its own.
     """
 
     success: float = 1.0
@@ -92,7 +93,9 @@ class Ahead:
     retries: NDArray[np.int64]
 
 
-def ahead(usual: Floats, shift: Floats, made: NDArray[np.int64], price: Floats, values: Values) -> Ahead:
+def ahead(
+    usual: Floats, shift: Floats, made: NDArray[np.int64], price: Floats, deadline: Floats, values: Values
+) -> Ahead:
     """Solve backwards what further retries are worth.
 
     Args:
@@ -100,12 +103,13 @@ def ahead(usual: Floats, shift: Floats, made: NDArray[np.int64], price: Floats, 
         shift: By which each call's log-odds differ from its class's, shape (n,).
         made: Attempts made so far, shape (n,).
         price: What each delay costs, shape (n, BUCKETS).
+        deadline: Hours since the first failure, after which a success is worth no more than giving up, shape (n,).
         values: What counts how much.
     """
     n, states = len(made), np.arange(len(ELAPSED))
     worth, retries = np.full((n, len(ELAPSED)), -values.giving_up), np.zeros((n, len(ELAPSED)), np.int64)
     later = state_of(np.asarray(ELAPSED)[:, None] + DELAYS)
-    success, price = success_of(np.asarray(ELAPSED), values), price[:, None, :]
+    success, price = success_of(np.asarray(ELAPSED), deadline[:, None], values), price[:, None, :]
     for attempts in range(values.most_attempts - 1, int(made.min(initial=values.most_attempts)), -1):
         p = expit(usual[:, min(attempts, MOST_ATTEMPTS) - 1] + shift[:, None, None])
         value = p * success - price + (1 - p) * worth[:, later]
@@ -128,9 +132,19 @@ def price_of(failures: Failures, values: Values) -> Floats:
     return np.asarray(values.call / np.where(tomorrow | spent, 1.0, left) + values.waiting * DELAYS / HOUR)
 
 
-def success_of(elapsed: Floats, values: Values) -> Floats:
-    """Return what a success after each delay is worth, by the seconds since the first failure, shape (n, BUCKETS)."""
-    return np.where(elapsed[:, None] + DELAYS <= values.deadline_hours * HOUR, values.success, -values.giving_up)
+def success_of(elapsed: Floats, deadline: Floats, values: Values) -> Floats:
+    """Return what a success after each delay is worth.
+
+    Args:
+        elapsed: Seconds since the first failure, any shape.
+        deadline: Hours, in a shape that goes with it.
+        values: What counts how much.
+
+    Returns:
+        One value a bucket of delays, the last axis of their common shape and BUCKETS.
+    """
+    in_time = elapsed[..., None] + DELAYS <= deadline[..., None] * HOUR
+    return np.where(in_time, values.success, -values.giving_up)
 
 
 def plan(
@@ -141,6 +155,7 @@ def plan(
     *,
     allowed: NDArray[np.bool_] | None = None,
     worth: Floats | None = None,
+    deadline: Floats | None = None,
 ) -> Plans:
     """Plan retries.
 
@@ -151,6 +166,7 @@ def plan(
         uniforms: Three numbers in [0, 1) a call, shape (n, 3): whether to explore, which bucket, where in it.
         allowed: Which calls a rule allows to retry; by default all.
         worth: What each is worth after one more failure, shape (n, BUCKETS); by default what ``ahead`` says.
+        deadline: Hours since the first failure, shape (n,); by default those of ``values``.
     """
     context = context_rows(failures)
     curves = predictor.curves(context)
@@ -164,10 +180,11 @@ def plan(
     now = usual[rows, np.minimum(made, MOST_ATTEMPTS) - 1, state_of(elapsed)]
     shift = (logit(np.clip(curves, LEAST, MOST)) - now).mean(axis=1)
     price = price_of(failures, values)
-    look = ahead(usual, shift, made, price, values)
+    by = np.full(n, values.deadline_hours) if deadline is None else deadline
+    look = ahead(usual, shift, made, price, by, values)
     later = state_of(elapsed[:, None] + DELAYS)
     worth = np.take_along_axis(look.worth, later, axis=1) if worth is None else worth
-    value = np.where(open_, curves * success_of(elapsed, values) - price + (1 - curves) * worth, -np.inf)
+    value = np.where(open_, curves * success_of(elapsed, by, values) - price + (1 - curves) * worth, -np.inf)
     best = value.argmax(axis=1)
     retry = (made < values.most_attempts) & open_.any(axis=1) & (value.max(axis=1) > -values.giving_up)
     if allowed is not None:

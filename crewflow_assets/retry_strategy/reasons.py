@@ -1,7 +1,10 @@
 """Why a plan is what it is, as one sentence that a person can check."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from crewflow_assets.retry_strategy.contract import ReleaseOn
 from crewflow_assets.retry_strategy.surroundings import WINDOWS
 from crewflow_assets.retry_strategy.taxonomy import DESCRIPTIONS, Classified
 
@@ -13,6 +16,10 @@ READ_FROM = {
     "status": "by its status",
     "error_type": "by the error_type sent",
     "similarity": "by likeness to known messages",
+}
+RELEASE_REASONS: Mapping[ReleaseOn, str] = {
+    "reauthorised": "once a sync of the integration succeeds, retry.release tells to make it again",
+    "record_edited": "once the record is seen to be mended, retry.release tells to make it again",
 }
 
 
@@ -65,13 +72,16 @@ def retry_reason(told: Told) -> str:
     return said
 
 
-def no_worth_reason(classified: Classified, probability: float, seconds: float, attempts: int, most: int) -> str:
-    """Return why a call is given up that no rule forbids to retry."""
+def no_worth_reason(
+    classified: Classified, probability: float, seconds: float, attempts: int, most: int, deadline_hours: float
+) -> str:
+    """Return why a call is given up that no rule forbids to retry; the deadline is infinite where there is none."""
     if attempts >= most:
         return f"{cause(classified)}: it was made {attempts} times, and {most} are the most"
+    late = f"; a success counts within {duration(deadline_hours * 3600)} of the first failure alone"
     return (
         f"{cause(classified)}: even after {duration(seconds)} a retry succeeds with only {probability:.0%}, which is "
-        "not worth the wait and the call"
+        f"not worth the wait and the call{late if math.isfinite(deadline_hours) else ''}"
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from crewflow_assets.retry_strategy.contract import Alternative, ErrorClass
+from crewflow_assets.retry_strategy.contract import Alternative, ErrorClass, ReleaseOn
 from crewflow_assets.retry_strategy.delays import LONGEST
 
 NEVER: Mapping[ErrorClass, tuple[Alternative, str]] = {
@@ -43,7 +43,19 @@ NEVER: Mapping[ErrorClass, tuple[Alternative, str]] = {
 }
 """Classes that are not retried unchanged, whatever the model says, with what is done instead and why."""
 
-LOOK_UP = "whether the write took effect is not known, and it has no idempotency key: look it up before repeating it"
+RELEASED_ON: Mapping[ErrorClass, ReleaseOn] = {
+    "auth": "reauthorised",
+    "subscription": "reauthorised",
+    "validation": "record_edited",
+    "not_found": "record_edited",
+    "closed_period": "record_edited",
+}
+"""Classes that a person mends, with what has to be seen before such a call is made once more."""
+
+LOOK_UP = (
+    "whether the write took effect is not known, and it has no idempotency key: look it up before repeating it, and "
+    "go on looking it up until that is answered"
+)
 UNKNOWN_OUTCOME: frozenset[ErrorClass] = frozenset({"timeout", "network", "server_error", "unknown"})
 """Classes after which a write may have taken effect."""
 REFUSED_FIRST = (429, 503)
@@ -67,10 +79,11 @@ PROBE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """That a call is not retried unchanged, what is done instead, and why."""
+    """That a call is not retried unchanged, what is done instead, why, and what would let it be made once more."""
 
     alternative: Alternative
     why: str
+    release_on: ReleaseOn | None = None
 
 
 def forbidden(
@@ -86,7 +99,7 @@ def forbidden(
         retry_after: Seconds that the API asks to wait.
     """
     if error_class in NEVER:
-        return Ruling(*NEVER[error_class])
+        return Ruling(*NEVER[error_class], release_on=RELEASED_ON.get(error_class))
     if write and not idempotent and error_class in UNKNOWN_OUTCOME and status not in REFUSED_FIRST:
         return Ruling("use_fallback", LOOK_UP)
     if retry_after is not None and retry_after >= LONGEST:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +23,12 @@ SURROUNDINGS = (
 )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Seen:
-    """Sync attempts, one element each, in any order; NaN where the API did not say how many calls are left."""
+    """Sync attempts, one element each, in any order; NaN where the API did not say how many calls are left.
+
+    What is put in order to answer one question is kept for the next.
+    """
 
     system: Names
     company: Names
@@ -33,6 +37,32 @@ class Seen:
     ok: NDArray[np.bool_]
     calls_left: Floats
     calls_limit: Floats
+
+    @cached_property
+    def _by_system(self) -> "dict[str, tuple[_Counts, dict[str, _Counts]]]":
+        """Return the attempts with each API, all and by company."""
+        found = {}
+        for system, places in _groups(self.system).items():
+            by_company = _groups(self.company[places])
+            found[system] = (
+                _Counts.of(self, places),
+                {company: _Counts.of(self, places[some]) for company, some in by_company.items()},
+            )
+        return found
+
+    @cached_property
+    def by_integration(self) -> dict[str, NDArray[np.int64]]:
+        """The places of each integration's attempts by time; keys are company and id, joined by U+001F."""
+        keys = [f"{c}\x1f{i}" for c, i in zip(self.company, self.integration, strict=True)]
+        return {
+            key: places[np.argsort(self.micros[places], kind="stable")]
+            for key, places in _groups(np.array(keys, object)).items()
+        }
+
+    def counts(self, system: str, company: str) -> "tuple[_Counts, _Counts]":
+        """Return the attempts with an API: all of them, and the company's."""
+        everyone, by_company = self._by_system.get(system, (NO_COUNTS, {}))
+        return everyone, by_company.get(company, NO_COUNTS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,12 +85,9 @@ def surroundings(asked: Asked, seen: Seen) -> dict[str, Floats]:
     """
     found = {name: np.full(len(asked.micros), np.nan) for name in SURROUNDINGS}
     for system, places in _groups(asked.system).items():
-        mine = np.flatnonzero(seen.system == system)
-        api = _Counts.of(seen, mine)
-        by_company = _groups(seen.company[mine])
         for company, some in _groups(asked.company[places]).items():
             rows = places[some]
-            own = _Counts.of(seen, mine[by_company.get(company, np.zeros(0, np.int64))])
+            api, own = seen.counts(system, company)
             for window in WINDOWS:
                 theirs, ours = api(asked.micros[rows], window), own(asked.micros[rows], window)
                 n, failed = theirs[0] - ours[0], theirs[1] - ours[1]
@@ -101,18 +128,17 @@ class _Counts:
         return (until - since).astype(float), (self.failed[until] - self.failed[since]).astype(float)
 
 
+NO_COUNTS = _Counts(np.zeros(0), np.zeros(1, np.int64))
+
+
 def _own(asked: Asked, seen: Seen, found: Mapping[str, Floats]) -> None:
     """Fill in what is known of the integration itself."""
     known = asked.integration != ""
     keys = asked.company + "\x1f" + asked.integration
-    wanted = set(keys[known])
-    of = np.array([f"{c}\x1f{i}" for c, i in zip(seen.company, seen.integration, strict=True)], object)
-    by_key = {key: places for key, places in _groups(of).items() if key in wanted}
     for key, rows in _groups(np.where(known, keys, "").astype(object)).items():
-        places = by_key.get(key)
-        if places is None:
+        order = seen.by_integration.get(key)
+        if order is None:
             continue
-        order = places[np.argsort(seen.micros[places], kind="stable")]
         micros = asked.micros[rows]
         fine = seen.micros[order][seen.ok[order]]
         last_fine = np.searchsorted(fine, micros, side="left") - 1

@@ -10,13 +10,14 @@ from crewflow_assets.retry_strategy.features import CONTEXT, context_rows
 from crewflow_assets.retry_strategy.model import RetryPredictor, fit_table
 from crewflow_assets.retry_strategy.off_policy import evaluate, logged_of
 from crewflow_assets.retry_strategy.plan import Values
-from crewflow_assets.retry_strategy.rules import NEVER
+from crewflow_assets.retry_strategy.rules import NEVER, RELEASED_ON
 from crewflow_assets.retry_strategy.taxonomy import CLASSES
 from crewflow_assets.twin.retries import parameters
 from crewflow_assets.twin.retries.play import RetryLog, instead, play
 from crewflow_assets.twin.retries.policies import EXPLORED_HOURS, Aws, Explorer
 from crewflow_assets.twin.retries.policy import Decisions, Failures
 from crewflow_assets.twin.retries.world import RetryWorld
+from crewflow_assets.twin.sync.history import TRANSIT
 from tests.twin.retries.conftest import retry_world
 
 
@@ -76,10 +77,36 @@ def test_what_the_rules_forbid_is_not_retried(world: RetryWorld, predictor: Retr
     asked = describe(world, _first_failures(world))
     never = np.isin(asked.error_class, [CLASSES.index(name) for name in NEVER])
     assert never.any()
-    assert not played.retries[never].any()
+    resent = np.isin(asked.error_class, [CLASSES.index(name) for name in RELEASED_ON])
+    assert not played.retries[never & ~resent].any()
+    blind = play(world, LearnedRetries(world, predictor, Values(exploration=0.0), resends=False))
+    assert not blind.retries[never].any()
     assert played.retries[~never].any()
     told = ~np.isnan(played.log.retry_after_seconds)
     assert (played.log.delay_seconds[told] >= played.log.retry_after_seconds[told]).all()
+
+
+def test_what_people_mend_is_resent_once_and_not_before_a_good_sync(
+    world: RetryWorld, predictor: RetryPredictor
+) -> None:
+    blind, ours = (
+        play(world, LearnedRetries(world, predictor, Values(exploration=0.0), resends=resends))
+        for resends in (False, True)
+    )
+    log, calls = ours.log, world.calls
+    first = describe(world, _first_failures(world)).error_class
+    waited = np.isin(first, [CLASSES.index(name) for name in RELEASED_ON])[log.call] & (log.attempt == 1)
+    assert waited.sum() > 20
+    good = world.recorded.attempts.ok
+    who, minute = world.recorded.attempts.who[good], world.recorded.attempts.minute[good]
+    for call, at in zip(log.call[waited], log.minute[waited], strict=True):
+        shown = (who == calls.who[call]) & (minute > calls.minute[call]) & (minute + TRANSIT.seconds / 60 < at)
+        assert shown.any()
+    assert log.ok[waited].mean() > 0.6
+    assert ours.mended(1440).sum() > blind.mended(1440).sum() + 0.5 * waited.sum()
+    soon = play(world, LearnedRetries(world, predictor, Values(exploration=0.0, deadline_hours=1.0)))
+    late = soon.log.minute - calls.minute[soon.log.call] > 60
+    assert not late[np.isin(first, [CLASSES.index(name) for name in RELEASED_ON])[soon.log.call]].any()
 
 
 def test_a_write_of_unknown_outcome_is_looked_up_until_that_is_answered(

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from benchmarks.retry_twin import AWS, CEILING, FIXED, HURRIED, NEVER, OURS, baseline_settings, main
+from benchmarks.retry_twin import AWS, CEILING, FIXED, HURRIED, NEVER, OURS, RESENT, baseline_settings, main
+from benchmarks.retry_twin_calibration import ANY_DELAY, CHOSEN, CHOSEN_FIRST
 from benchmarks.retry_twin_figures import CAUSES, Sums, ahead, envelope, figures, mix, sums_of, waits_for_people
 from crewflow_assets.twin.retries.play import play
 from crewflow_assets.twin.retries.policies import Fixed
@@ -106,9 +107,14 @@ def test_the_command_prints_its_tables(tmp_path: Path) -> None:
     size = ["--draws", "2", "--integrations", "8", "--days", "1", "--training-draws", "1"]
     shown = CliRunner().invoke(app, [*size, "--json", str(tmp_path / "f.json"), "--plots", str(tmp_path)])
     assert shown.exit_code == 0, shown.output
-    for name in (FIXED, AWS, OURS, HURRIED, CEILING):
+    for name in (FIXED, AWS, OURS, HURRIED, RESENT, CEILING):
         assert f"| {name} |" in shown.output
     content = json.loads((tmp_path / "f.json").read_text())
     assert content["figures"][OURS]["≤ 7 retries, each costs 0.02"]["within_24h"]["low"] <= 1
-    assert set(content["calibration"]) == {"any delay, as explored", "the delay that ours chose"}
+    assert set(content["calibration"]) == {ANY_DELAY, CHOSEN, CHOSEN_FIRST}
+    resent = content["figures"][RESENT]["≤ 7 retries, each costs 0.02"]
+    assert (
+        resent["within_24h"]["value"]
+        >= content["figures"][OURS]["≤ 7 retries, each costs 0.02"]["within_24h"]["value"]
+    )
     assert {"retry-twin-1h.png", "retry-twin-24h.png"} <= {file.name for file in tmp_path.iterdir()}

@@ -1,11 +1,12 @@
 """Requests and events for the tests of the retry strategy's answers."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from crewflow_assets import clock
 from crewflow_assets.ingest.event_kinds import EventIn
-from crewflow_assets.ingest.events import record_events
+from crewflow_assets.ingest.events import EventHandler, record_events
 from crewflow_assets.retry_strategy.contract import RetryRequest
 from crewflow_assets.store.database import transaction
 from crewflow_assets.store.tables import Company
@@ -58,6 +59,6 @@ def outcome(number: int, company: str, at: datetime, **payload: Any) -> EventIn:
     return event("retry_outcome", number, company, at, **(usual | payload))
 
 
-def post(*events: EventIn, at: datetime = NOON) -> None:
+def post(*events: EventIn, at: datetime = NOON, handlers: Mapping[str, EventHandler] | None = None) -> None:
     with clock.fixed(at), transaction() as session:
-        record_events(session, events, handlers={})
+        record_events(session, events, handlers=handlers or {})

@@ -103,6 +103,19 @@ def test_retry_after_is_obeyed_to_the_second(asked: Engine) -> None:
         assert "the API asks to wait" in found["reason"]
 
 
+def test_a_deadline_is_the_requests_own_or_else_the_settings(asked: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    patient, hurried = ask(request(), request(deadline_hours=0.1))
+    assert patient["optimal_delay"] > 360 >= hurried["optimal_delay"]
+    monkeypatch.setenv("CREWFLOW_RETRY_DEADLINE_HOURS", "0.1")
+    get_settings.cache_clear()
+    usual, own, late = ask(
+        request(), request(deadline_hours=100.0), request(seconds_since_first_failure=400.0, previous_attempts=2)
+    )
+    assert usual["optimal_delay"] <= 360 < own["optimal_delay"]
+    assert late["alternative"] == "queue_for_manual"
+    assert late["reason"].endswith("a success counts within 6 min of the first failure alone")
+
+
 def test_the_budget_runs_out_and_comes_back(asked: Engine) -> None:
     found = ask(*[request(integration_type="xero") for _ in range(int(CAPACITY) + 2)])
     assert [one["should_retry"] for one in found] == [True] * int(CAPACITY) + [False] * 2

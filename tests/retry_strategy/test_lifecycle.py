@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import expit
 from sqlalchemy import Engine
 
 from crewflow_assets import clock
 from crewflow_assets.errors import NotReadyError
 from crewflow_assets.evaluation.promotion import check_gates
 from crewflow_assets.lake.events import write_day
-from crewflow_assets.retry_strategy.evaluation import BASELINES
+from crewflow_assets.retry_strategy.evaluation import BASELINES, Judged, beyond_noise, ece, interval
 from crewflow_assets.retry_strategy.lifecycle import RetryStrategy, held_out_rows, training_rows
 from crewflow_assets.retry_strategy.model_spec import RETRY_STRATEGY
 from crewflow_assets.spec import Evaluation, Predictor
@@ -31,12 +32,30 @@ def evaluated() -> tuple[Evaluation, Predictor]:
 
 def test_the_figures_that_gates_and_headline_need_are_there() -> None:
     found, _ = evaluated()
-    assert {one.gate.figure for one in check_gates(RETRY_STRATEGY.gates, found)} == {"brier_gain", "ece"}
+    assert {one.gate.figure for one in check_gates(RETRY_STRATEGY.gates, found)} == {
+        "brier_gain",
+        "ece_beyond_noise",
+    }
     for name in RETRY_STRATEGY.headline:
         assert found.figure(name).n > 0
     assert set(found.tables) == {"by_method", "by_delay", "by_class", "ways"}
     assert found.tables["by_method"]["method"].tolist() == ["ours", *BASELINES]
     assert all(png.startswith(b"\x89PNG") for png in found.plots.values())
+
+
+@pytest.mark.parametrize(("shift", "passes"), [(0.0, True), (1.2, False)])
+def test_noise_does_not_fail_the_gate_on_calibration_and_miscalibration_does(shift: float, passes: bool) -> None:
+    random, n = np.random.default_rng(2), 285
+    found, plain = [], []
+    for _ in range(8):
+        odds = random.normal(-0.5, 1.8, n)
+        ok = (random.random(n) < expit(odds - shift)).astype(float)
+        judged = Judged(expit(odds), ok, random.integers(0, 30, n).astype(str).astype(object))
+        measured = interval(ece, judged)
+        plain.append(measured.value)
+        found.append(beyond_noise(measured) <= 0.05)
+    assert np.mean(plain) > 0.05
+    assert np.mean(found) >= 0.8 if passes else not any(found)
 
 
 def test_the_plan_is_worth_more_than_the_logged_delays() -> None:

@@ -15,6 +15,7 @@ from tests.retry_strategy.failing import table
 from tests.retry_strategy.test_model import fitted
 
 VALUES = Values(exploration=0.0)
+NEVER_LATE = np.full(1, np.inf)
 
 
 def failures(name: str = "server_error", n: int = 1, **fields: Any) -> Failures:
@@ -56,6 +57,16 @@ def test_a_dearer_wait_brings_an_earlier_retry_and_a_dearer_call_a_later_one() -
     assert plan(fitted(), failures(), replace(VALUES, waiting=2.0), middle()).bucket[0] < usual
     patient = replace(VALUES, waiting=1e-6, call=0.2)
     assert plan(fitted(), failures(), patient, middle()).bucket[0] > usual
+
+
+def test_a_call_may_have_a_deadline_of_its_own() -> None:
+    several = failures(n=3)
+    found = plan(fitted(), several, VALUES, middle(3), deadline=np.array([np.inf, 0.5, 1000.0]))
+    usual = plan(fitted(), failures(), VALUES, middle())
+    assert found.seconds[0] == usual.seconds[0] == found.seconds[2]
+    assert found.seconds[1] <= 1800
+    all_of_them = plan(fitted(), several, replace(VALUES, deadline_hours=0.5), middle(3))
+    assert all_of_them.value[0] == found.value[1]
 
 
 def test_a_call_that_is_worth_little_is_given_up() -> None:
@@ -128,19 +139,21 @@ def test_what_further_retries_are_worth_is_solved_backwards() -> None:
     usual = logit(np.clip(fitted().usual[kind], 1e-3, 1 - 1e-3))
     last = VALUES.most_attempts
     price = VALUES.call + VALUES.waiting * DELAYS[None] / 3600
-    one_left = ahead(usual, np.zeros(1), np.array([last - 2]), price, VALUES)
+    one_left = ahead(usual, np.zeros(1), np.array([last - 2]), price, NEVER_LATE, VALUES)
     p = expit(usual[0, 5, 0])
     assert one_left.worth[0, 0] == pytest.approx((p - price - (1 - p) * VALUES.giving_up).max())
     assert one_left.retries[0, 0] == 1
-    assert (ahead(usual, np.zeros(1), np.array([last - 1]), price, VALUES).worth == -VALUES.giving_up).all()
-    many_left = ahead(usual, np.zeros(1), np.array([1]), price, VALUES)
+    assert (
+        ahead(usual, np.zeros(1), np.array([last - 1]), price, NEVER_LATE, VALUES).worth == -VALUES.giving_up
+    ).all()
+    many_left = ahead(usual, np.zeros(1), np.array([1]), price, NEVER_LATE, VALUES)
     assert many_left.worth[0, 0] > one_left.worth[0, 0]
 
 
 def test_a_call_that_is_harder_to_mend_than_its_class_stays_so() -> None:
     usual = logit(np.clip(fitted().usual[failures().error_class], 1e-3, 1 - 1e-3))
     made, price = np.array([1]), VALUES.call + VALUES.waiting * DELAYS[None] / 3600
-    worth = [ahead(usual, np.array([shift]), made, price, VALUES).worth[0] for shift in (-9.0, -2.0, 0.0)]
+    worth = [ahead(usual, np.array([shift]), made, price, NEVER_LATE, VALUES).worth[0] for shift in (-9.0, -2.0, 0.0)]
     assert (worth[0] == -VALUES.giving_up).all()
     assert (worth[1] <= worth[2]).all()
 

@@ -44,6 +44,10 @@ class Surroundings:
         """Return the minutes since each integration's last good sync; infinity without any."""
         return self._own.since_success(who, minute)
 
+    def next_success(self, who: Ints, minute: Floats) -> Floats:
+        """Return the minute of each integration's first good sync after a minute; infinity without any."""
+        return self._own.next_success(who, minute)
+
     def headroom(self, who: Ints, minute: Floats, per_day: Floats) -> Floats:
         """Return the share of the day's calls that the last sync told to be left; NaN where it told nothing."""
         left = self._own.last(self._calls_left, who, minute)
@@ -75,6 +79,8 @@ class _Counted:
         self._group, self._order = ordered, order
         good = np.where(~failed, np.arange(len(order)), -1)
         self._good = np.maximum.accumulate(good) if len(order) else good
+        later = np.where(~failed, np.arange(len(order)), len(order))
+        self._next_good = np.append(np.minimum.accumulate(later[::-1])[::-1], len(order))
 
     def between(self, group: Ints, low: Floats, high: Floats) -> tuple[Ints, Ints, Floats]:
         """Return number, failures and summed latency of the attempts in [low, high)."""
@@ -88,6 +94,13 @@ class _Counted:
         good = self._good[last]
         is_own = is_known & (good >= 0) & (self._group[np.maximum(good, 0)] == group)
         return np.where(is_own, minute - self._minute[np.maximum(good, 0)], np.inf)
+
+    def next_success(self, group: Ints, minute: Floats) -> Floats:
+        after = np.searchsorted(self._keys, group * self._span + minute, side="right")
+        good = self._next_good[after]
+        place = np.minimum(good, len(self._group) - 1)
+        is_own = (good < len(self._group)) & (self._group[place] == group)
+        return np.where(is_own, self._minute[place], np.inf)
 
     def last(self, values: Floats, group: Ints, minute: Floats) -> Floats:
         """Return what the last attempt before each minute has in an array of all attempts; NaN without one."""

@@ -33,3 +33,12 @@ def test_headroom_is_the_share_of_calls_that_the_last_sync_told(failed: RetryWor
     one, now = int(told.who[-1]), float(told.minute[-1]) + 0.5
     share = failed.surroundings.headroom(np.array([one]), np.array([now]), failed.limits.per_day[[one]])
     assert share == told.calls_left[-1] / failed.limits.per_day[one]
+
+
+def test_the_next_good_sync_is_the_integrations_own_and_later(failed: RetryWorld) -> None:
+    attempts, calls = failed.recorded.attempts, failed.calls
+    found = failed.surroundings.next_success(calls.who, calls.minute)
+    assert np.isinf(failed.surroundings.next_success(calls.who[:1], np.array([failed.minutes]))).all()
+    for place in range(0, len(calls), 7):
+        later = attempts.ok & (attempts.who == calls.who[place]) & (attempts.minute > calls.minute[place])
+        assert found[place] == (attempts.minute[later].min() if later.any() else np.inf)

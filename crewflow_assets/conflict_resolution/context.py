@@ -14,7 +14,7 @@ from threading import Lock
 from time import monotonic
 from typing import Any
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from crewflow_assets import clock
@@ -33,6 +33,7 @@ NEWER = _EVENTS.where(
     (Event.company_id + "").in_(bindparam("companies", expanding=True)),
     (Event.kind + "").in_(KINDS),
 )
+NEWEST = select(func.max(Event.id))
 SETTLED = select(Event.id).where(Event.received_at < bindparam("before")).order_by(Event.id.desc()).limit(1)
 
 
@@ -118,7 +119,7 @@ class _Kept:
 
         Events of one company are written while its row is locked, so their ids grow in the order of their commits.
         """
-        self._settle(session)
+        settled = self._settle(session)
         known = companies & self._fed.keys()
         rows = [*session.execute(ALL, {"companies": list(companies - known)})] if companies - known else []
         if known:
@@ -131,15 +132,22 @@ class _Kept:
                 self._fed[company] = id_, history
         for company in companies:
             last, history = self._fed.get(company) or (0, History())
-            self._fed[company] = max(last, self._settled), history
+            self._fed[company] = max(last, settled), history
         return {company: self._fed[company][1] for company in companies}
 
-    def _settle(self, session: Session) -> None:
-        """Find once a minute where ``NEWER`` may begin, so that it looks through minutes and not months."""
+    def _settle(self, session: Session) -> int:
+        """Return the event where the next look may begin, so that it goes through minutes and not months.
+
+        SQLite has one writer at a time: before the newest event nothing is committed any more. Elsewhere that is
+        known after some minutes, and looked up once a minute.
+        """
+        if session.get_bind().dialect.name == "sqlite":
+            return session.scalar(NEWEST) or 0
         if monotonic() >= self._settle_at:
             before = clock.now() - COMMIT_MARGIN
             self._settled = session.scalar(SETTLED, {"before": before}) or 0
             self._settle_at = monotonic() + SETTLE_EVERY_SECONDS
+        return self._settled
 
 
 _lock = Lock()

@@ -89,24 +89,23 @@ class ConflictLedger:
         return self.session.get_one(ConflictResolution, conflict.decision_id)
 
     def resolve(
-        self, conflict: Conflict, verdict: Verdict, *, posted: tuple[str, datetime] | None = None
+        self, conflict: Conflict, verdict: Verdict, *, taken_elsewhere_at: datetime | None = None
     ) -> ConflictResolution:
         """Let a decision stand in place of the one that stood; with audit row, event and commands.
 
         Args:
             conflict: Of a company that this ledger has locked.
             verdict: The decision.
-            posted: The id and moment of the event that brought it, which was carried out where it was taken: nobody
-                is told. None for a decision that is taken here and now.
+            taken_elsewhere_at: When it was taken, and carried out, elsewhere: nobody is told. None for a decision
+                that is taken here and now.
         """
         standing = self.standing(conflict)
         before, held = snapshot(conflict, standing), holds(conflict, standing)
         if standing is not None:
             self._end(standing, ResolutionState.SUPERSEDED, by=verdict.decided_by, reason="decided again")
         judged = self._review(conflict, standing, verdict)
-        decision_id, at = posted or (new_decision_id(), self.at)
         resolution = ConflictResolution(
-            id=decision_id,
+            id=new_decision_id(),
             company_id=conflict.company_id,
             conflict=conflict.id,
             conflict_type=conflict.conflict_type,
@@ -115,7 +114,7 @@ class ConflictLedger:
             method=verdict.method,
             state=ResolutionState.IN_FORCE.value,
             decided_by=verdict.decided_by,
-            decided_at=at,
+            decided_at=taken_elsewhere_at or self.at,
             confidence=verdict.confidence,
             reason=verdict.reason,
             model_version=verdict.model_version,
@@ -126,7 +125,7 @@ class ConflictLedger:
         conflict.state, conflict.decision_id, conflict.reopened_reason = RESOLVED, resolution.id, None
         self.session.add(resolution)
         self.journal.audit(conflict, resolution, "conflict.resolve", verdict.decided_by, before)
-        if posted is None:
+        if taken_elsewhere_at is None:
             self.journal.tell(conflict, held, holds(conflict, resolution), resolution.id)
             self.journal.decision(conflict, resolution, "resolve", verdict.decided_by, blind=blind)
         return resolution

@@ -98,7 +98,7 @@ def record_decision_events(session: Session, events: Sequence[RecordedEvent]) ->
                 model_version=decision.model_version,
                 prediction_id=decision.prediction_id,
             )
-            ledger.resolve(conflict, verdict, posted=(recorded.event.event_id, moment))
+            ledger.resolve(conflict, verdict, taken_elsewhere_at=moment)
         judged.add((conflict.company_id, conflict.conflict_type))
     ledger.close()
     for company_id, conflict_type in sorted(judged):

@@ -334,12 +334,25 @@ def test_posted_decisions_stand_without_telling_anybody(deciding: Engine) -> Non
     report()
     said = {"conflict_id": "x-1", "conflict_type": "hours_mismatch", "decided_by": "lee"}
     post(posted("conflict_decision", {**said, "resolution": "use_external", "method": "rule"}, "e-1"))
-    assert (conflict().state, conflict().decision_id, commands()) == ("resolved", "e-1", [])
+    assert (conflict().state, conflict().external_value, commands()) == ("resolved", 7.5, [])
+    [(stands, method)] = [(one.id, one.method) for one in resolutions()]
+    assert (conflict().decision_id, method) == (stands, "rule")
     post(posted("conflict_decision", {**said, "resolution": "use_crewflow", "method": "model"}, "e-2"))
-    assert conflict().decision_id == "e-1"
+    assert conflict().decision_id == stands
     post(posted("conflict_decision", {**said, "resolution": "use_crewflow", "conflict_id": "x-77"}, "e-3"))
     post(posted("conflict_decision", {**said, "resolution": "use_external", "action": "undo"}, "e-4"))
     assert (conflict().state, conflict().external_value) == ("reopened", 7.5)
+
+
+def test_posted_decisions_of_two_companies_may_share_a_long_event_id(deciding_everywhere: Engine) -> None:
+    """It was the decision's own id once: 500 for the second company, and for more than 40 characters."""
+    add_companies("c-2")
+    said = {"conflict_id": "x-1", "conflict_type": "hours_mismatch", "decided_by": "lee", "method": "person"}
+    for company in (COMPANY, "c-2"):
+        report(company=company)
+        event = {**said, "resolution": "use_external"}
+        post(posted("conflict_decision", event, "e-" + 98 * "1", company_id=company))
+        assert conflict(company=company).state == "resolved"
 
 
 def test_decided_by_many_at_once_one_stands(deciding_everywhere: Engine) -> None:

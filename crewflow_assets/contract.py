@@ -18,6 +18,7 @@ def printable(value: str) -> str:
 Text = Annotated[str, Field(max_length=2000), AfterValidator(printable)]
 Name = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(printable)]
 Identifier = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(printable)]
+PredictionId = Annotated[str, Field(min_length=1, max_length=40), AfterValidator(printable)]
 System = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,49}$", examples=["quickbooks", "sage", "xero"])]
 Probability = Annotated[float, Field(ge=0, le=1)]
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
-from crewflow_assets.contract import Contract, Identifier, Name, Probability, System, Text, printable
+from crewflow_assets.contract import Contract, Identifier, Name, PredictionId, Probability, System, Text, printable
 
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 """The lake begins here; what is said to have happened before is a wrong clock or a wrong year."""
@@ -29,7 +29,7 @@ class MappingDecision(Contract):
     confidence: Probability | None = None
     method: Literal["person", "memory", "model", "import"] = "person"
     decided_by: Name
-    prediction_id: Identifier | None = None
+    prediction_id: PredictionId | None = None
     blind: bool = False
     propensity: Probability | None = None
 
@@ -104,7 +104,7 @@ class RetryOutcome(Contract):
     delay_seconds: Annotated[float, Field(ge=0, le=10**8)]
     ok: bool
     propensity: Probability | None = None
-    prediction_id: Identifier | None = None
+    prediction_id: PredictionId | None = None
 
 
 class ConflictRecorded(Contract):
@@ -141,7 +141,7 @@ class ConflictDecision(Contract):
     decided_by: Name
     confidence: Probability | None = None
     model_version: Identifier | None = None
-    prediction_id: Identifier | None = None
+    prediction_id: PredictionId | None = None
     blind: bool = False
     propensity: Probability | None = None
 
@@ -149,7 +149,7 @@ class ConflictDecision(Contract):
 class PredictionOutcome(Contract):
     """What became of a prediction."""
 
-    prediction_id: Identifier
+    prediction_id: PredictionId
     outcome: Identifier
     value: float | None = None
 

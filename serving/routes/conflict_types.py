@@ -12,7 +12,7 @@ from crewflow_assets.conflict_resolution.contract import (
     Resolution,
     Value,
 )
-from crewflow_assets.contract import Contract, Identifier, Name, Probability, System
+from crewflow_assets.contract import Contract, Identifier, Name, PredictionId, Probability, System
 
 MOST_ITEMS = 200
 
@@ -87,7 +87,7 @@ class Choice(Contract):
         None, description="With `manual`: what both sides shall hold; null: neither changes.", examples=[7.5]
     )
     decided_by: Person
-    prediction_id: Identifier | None = Field(
+    prediction_id: PredictionId | None = Field(
         None, description="The prediction that was shown, if one was.", examples=["p-4f0c6e1d9b7a42e8a1b2c3d4"]
     )
 

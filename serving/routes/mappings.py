@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, Field, StrictBool, ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from crewflow_assets.contract import Contract, Identifier, Name, System
+from crewflow_assets.contract import Contract, Identifier, Name, PredictionId, System
 from crewflow_assets.cost_code_mapping import actions
 from crewflow_assets.cost_code_mapping.contract import Kind, MappingRequest, Method, Suggestion
 from crewflow_assets.cost_code_mapping.queue import review_queue
@@ -34,7 +34,7 @@ class Decision(Contract):
     source_code: Identifier = Field(examples=["ELEC-105"])
     target_code: Name = Field(examples=["50100"])
     decided_by: Name = Field(description="The person, as CrewFlow knows them.", examples=["u-204"])
-    prediction_id: Identifier | None = Field(
+    prediction_id: PredictionId | None = Field(
         None, description="The prediction that was shown, if one was.", examples=["p-4f0c6e1d9b7a42e8a1b2c3d4"]
     )
 

@@ -355,6 +355,13 @@ def test_posted_decisions_of_two_companies_may_share_a_long_event_id(deciding_ev
         assert conflict(company=company).state == "resolved"
 
 
+def test_a_posted_decision_names_no_prediction_that_cannot_be(deciding: Engine) -> None:
+    said = {"conflict_id": "x-1", "conflict_type": "hours_mismatch", "decided_by": "lee", "resolution": "manual"}
+    with pytest.raises(InvalidInputError) as caught:
+        post(posted("conflict_decision", {**said, "prediction_id": 41 * "p"}, "e-1"))
+    assert caught.value.problems[0].loc[-1] == "prediction_id"
+
+
 def test_decided_by_many_at_once_one_stands(deciding_everywhere: Engine) -> None:
     report()
     choices = ["use_crewflow", "use_external", "manual"] * 3

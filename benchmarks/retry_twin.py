@@ -221,9 +221,9 @@ def main(
         world = retry_world(size, FIRST_SEED, lambda done, total: progress.update(bar, completed=done, total=total))
         chosen = counted(world)
         bar = progress.add_task("fitting the model", total=1)
-        learnt = fit_on_twin(Size(training_draws, TRAINING.integrations, TRAINING.days))
+        predictor, rows = fit_on_twin(Size(training_draws, TRAINING.integrations, TRAINING.days))
         progress.update(bar, completed=1)
-        policies = baseline_settings() | our_settings(learnt.predictor)
+        policies = baseline_settings() | our_settings(predictor)
         bar = progress.add_task("playing", total=sum(map(len, policies.values())))
         found: dict[str, dict[str, Sums]] = {name: {} for name in policies}
         passing: dict[str, dict[str, Sums]] = {name: {} for name in policies}
@@ -233,7 +233,7 @@ def main(
                 found[name][setting] = sums_of(world, played, chosen)
                 passing[name][setting] = sums_of(world, played, chosen & ~waits_for_people(world))
                 progress.advance(bar)
-        told, facts = calibration(world, learnt.predictor, learnt.first), passed(world, chosen)
+        told, facts = calibration(world, predictor), passed(world, chosen)
     against, against_passing = compared(found), compared(passing)
     against_resent = compared(found, (RESENT, RESENT_HURRIED))
     print_tables(found, size)
@@ -247,11 +247,8 @@ def main(
     print_comparison(against_passing)
     print_calibration(told)
     print_facts(facts)
-    print(
-        f"\nThe model learnt from {learnt.explored:,} explored retries of {training_draws} other draws, then from "
-        f"{learnt.planned:,} of its own plans as well; the better kind was kept:"
-    )
-    print(", ".join(f"{kind} {loss:.4f}" for kind, loss in learnt.predictor.compared.items()), "(log loss).")
+    print(f"\nThe model learnt from {rows:,} retries of {training_draws} other draws; the better kind was kept:")
+    print(", ".join(f"{kind} {loss:.4f}" for kind, loss in predictor.compared.items()), "(log loss).")
     if json_file is not None:
         content = {
             "figures": _as_json(found),

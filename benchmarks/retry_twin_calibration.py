@@ -20,11 +20,7 @@ from crewflow_assets.twin.sync.history import names_of
 
 Floats = npt.NDArray[np.float64]
 
-ANY_DELAY, CHOSEN, CHOSEN_FIRST = (
-    "any delay, as explored",
-    "the delay that ours chose",
-    "the delay that ours chose before it learnt from its own log",
-)
+ANY_DELAY, CHOSEN = "any delay, as explored", "the delay that ours chose"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,28 +40,16 @@ class Calibration:
         return {name: value for name, value in asdict(self).items() if name not in ("said", "ok")}
 
 
-def calibration(world: RetryWorld, predictor: RetryPredictor, first: RetryPredictor) -> Mapping[str, Calibration]:
+def calibration(world: RetryWorld, predictor: RetryPredictor) -> Mapping[str, Calibration]:
     """Return how true the probabilities are after any delay, and after those that ours chooses.
 
     Intervals are over draws: an outage is one throw of the dice for hundreds of calls.
-
-    Args:
-        world: Whose calls are retried.
-        predictor: That plans.
-        first: The one before it, which had no plans of its own to learn from.
     """
     rows = feature_rows(world, play(world, Explorer(world), horizon_hours=EXPLORED_HOURS).log)
     examples = examples_of(rows)
     draw_of = dict(zip(names_of(world.recorded.world)[0], world.fleet.draw.tolist(), strict=True))
     said = predictor.probability(examples.context, examples.seconds)
-    return {
-        ANY_DELAY: _measured(said, rows["label"], rows["integration_id"].map(draw_of)),
-        CHOSEN: _of_chosen(world, predictor),
-        CHOSEN_FIRST: _of_chosen(world, first),
-    }
-
-
-def _of_chosen(world: RetryWorld, predictor: RetryPredictor) -> Calibration:
+    found = {ANY_DELAY: _measured(said, rows["label"], rows["integration_id"].map(draw_of))}
     ours = LearnedRetries(world, predictor, Values(exploration=0.0), resends=False)
     log = play(world, ours).log
     told = {
@@ -76,7 +60,8 @@ def _of_chosen(world: RetryWorld, predictor: RetryPredictor) -> Calibration:
     said = np.array(
         [told[call, attempt - 1] for call, attempt in zip(log.call.tolist(), log.attempt.tolist(), strict=True)]
     )
-    return _measured(said, log.ok, world.fleet.draw[world.calls.who[log.call]])
+    found[CHOSEN] = _measured(said, log.ok, world.fleet.draw[world.calls.who[log.call]])
+    return found
 
 
 def reliability_image(found: Mapping[str, Calibration]) -> bytes:

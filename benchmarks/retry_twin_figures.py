@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crewflow_assets.backtest.fates import ratio
-from crewflow_assets.evaluation.intervals import DRAWS, LEVEL, Interval
+from crewflow_assets.evaluation.intervals import Interval
 from crewflow_assets.twin.retries.play import Played
 from crewflow_assets.twin.retries.world import RetryWorld
 from crewflow_assets.twin.sync.attempts import Cause
@@ -124,8 +124,8 @@ def ahead(ours: Sequence[Sums], theirs: Sums, hours: int) -> Ahead:
             done[here] += share * one.done[hours][here]
             retries[here] += share * one.retries[here]
     return Ahead(
-        _difference(done - theirs.done[hours], theirs.failures),
-        _difference(retries - theirs.retries, theirs.failures),
+        ratio(done - theirs.done[hours], theirs.failures),
+        ratio(retries - theirs.retries, theirs.failures),
     )
 
 
@@ -158,13 +158,3 @@ def envelope(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
 
 def _slope(one: tuple[float, float], other: tuple[float, float]) -> float:
     return np.inf if other[0] == one[0] else (other[1] - one[1]) / (other[0] - one[0])
-
-
-def _difference(sums: Floats, failures: Floats) -> Interval:
-    """Return a difference a failure with its percentile interval over draws."""
-    size = len(sums)
-    drawn = np.random.default_rng(0).integers(0, size, size=(DRAWS, size))
-    values = sums[drawn].sum(axis=1) / failures[drawn].sum(axis=1)
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return Interval(float(sums.sum() / failures.sum()), float(low), float(high))

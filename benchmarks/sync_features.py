@@ -61,6 +61,7 @@ def write_events(size: int, file: Path) -> None:
 def build_on_duckdb(file: Path, folder: Path, *, threads: int, memory: str) -> int:
     """Describe every attempt as the product does, into Parquet; returns how many numbers a row has."""
     import ibis
+    import pyarrow as pa
 
     from crewflow_assets.sync_health.events import STATUS_COLUMNS
     from crewflow_assets.sync_health.parts import history_in_parts
@@ -68,7 +69,7 @@ def build_on_duckdb(file: Path, folder: Path, *, threads: int, memory: str) -> i
     connection = ibis.duckdb.connect(threads=threads, memory_limit=memory, temp_directory=str(folder / "spill"))
     attempts = connection.read_parquet(str(file))
     status = {"system": "xero", "occurred_at": datetime(2026, 1, 2, tzinfo=UTC), "status": "degraded"}
-    statuses = ibis.memtable([status], schema=ibis.schema(STATUS_COLUMNS))
+    statuses = ibis.memtable(pa.Table.from_pylist([status], ibis.schema(STATUS_COLUMNS).to_pyarrow()))
     numbers = 0
     for place, part in enumerate(history_in_parts(attempts, statuses)):
         part.to_parquet(folder / f"features-{place}.parquet")
@@ -174,7 +175,7 @@ def _print_ratio(records: list[dict[str, Any]]) -> None:
     print(
         f"\nAt {max(sizes):,} events DuckDB builds {ours['columns']} numbers a row in "
         f"{ours['cpu_seconds'] / theirs['cpu_seconds']:.1f} times the CPU time of pandas for {theirs['columns']}: "
-        f"{numbers:.1f} times the numbers a CPU second, in {ours['peak_mb'] / theirs['peak_mb']:.1f} times its memory."
+        f"{numbers:.1f} times the numbers a CPU second, in {ours['peak_mb'] / theirs['peak_mb']:.1f} times the memory"
     )
 
 

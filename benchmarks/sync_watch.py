@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 BEGIN = datetime(2026, 3, 2, 12, tzinfo=UTC)
 TICK = timedelta(minutes=15)
+SCORED_AT = datetime(2026, 3, 2, tzinfo=UTC)
+"""The end of the simulated history; a world begins and ends at midnight."""
 PER_COMPANY = 2
 CASES = (
     ("nobody at risk", 0.0, "api_down"),
@@ -106,7 +108,10 @@ def measure_scoring(integrations: int, days: int, progress: bool = True) -> list
     _add_integrations(attempts)
     predictor = _fitted(progress)
     scorer, records = answering_scorer(lambda requests: answer(predictor, requests)), []
-    for name, at in (("scored by a model, the lake read", BEGIN), ("scored by a model, the next tick", BEGIN + TICK)):
+    for name, at in (
+        ("scored by a model, the lake read", SCORED_AT),
+        ("scored by a model, the next tick", SCORED_AT + TICK),
+    ):
         began, cpu = perf_counter(), process_time()
         with clock.fixed(at):
             report = tick(scorer, at, model_version="benchmark")
@@ -116,12 +121,12 @@ def measure_scoring(integrations: int, days: int, progress: bool = True) -> list
 
 
 def _world(seed: int, integrations: int, days: int, progress: bool) -> tuple[Any, Any]:
-    """Return a simulated world whose history ends at ``BEGIN``, and its attempts."""
+    """Return a simulated world whose history ends at ``SCORED_AT``, and its attempts."""
     from rich.progress import Progress
 
     from crewflow_assets.twin.sync.world import SyncWorld, run, standard_draw
 
-    world = SyncWorld([standard_draw(seed, integrations)], start=BEGIN - timedelta(days=days), days=days)
+    world = SyncWorld([standard_draw(seed, integrations)], start=SCORED_AT - timedelta(days=days), days=days)
     with Progress(disable=not progress) as shown:
         bar = shown.add_task(f"Syncs of {integrations:,} integrations", total=None)
         return world, run(world, progress=lambda done, total: shown.update(bar, completed=done, total=total))

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 
 def printable(value: str) -> str:
@@ -15,6 +15,17 @@ def printable(value: str) -> str:
     return value
 
 
+def _no_number(value: Any) -> Any:
+    """Refuse a truth value and a text, which would be turned into a number."""
+    if isinstance(value, bool | str):
+        raise ValueError(f"is {'a text' if isinstance(value, str) else 'true or false'}; send a number")
+    return value
+
+
+NUMBER = BeforeValidator(_no_number)
+"""Of a number that comes in: what only looks like one is refused. It stands after the bounds of ``Field``."""
+Flag = Annotated[bool, Field(strict=True)]
+"""True or false that comes in; 1 and "yes" are neither."""
 Text = Annotated[str, Field(max_length=2000), AfterValidator(printable)]
 Name = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(printable)]
 Identifier = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(printable)]

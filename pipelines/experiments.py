@@ -86,7 +86,7 @@ def _metadata(name: str, row: Experiment, taken: ExperimentLook) -> dict[str, An
 def _shown(value: Any) -> Any:
     if value is None:
         return ""
-    return float(f"{value:.4g}") if isinstance(value, float) else value
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def _checks(taken: Mapping[str, tuple[Experiment, ExperimentLook]]) -> list[dg.AssetCheckResult]:

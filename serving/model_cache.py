@@ -105,7 +105,8 @@ class ModelCache:
             found = _cached(spec, version)
             if found is None:
                 raise
-            self._went_away(spec, version, error, _index(spec))
+            if (spec.name, ALIASES) not in self._outages:  # then the outage is told already
+                self._went_away(spec, version, error, _index(spec))
             return found
         self._came_back(spec, version)
         return CachedModel(spec.code().load(folder), info.label, info.number, tuple(info.aliases))

@@ -1,5 +1,6 @@
 """The types that all requests share: what they refuse, and that they refuse it by name."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,6 +19,10 @@ from crewflow_assets.contract import (
     example_of,
 )
 from crewflow_assets.cost_code_mapping.contract import MappingRequest, Suggestion
+from crewflow_assets.ingest.event_kinds import SyncAttempt
+from crewflow_assets.models import MODEL_SPECS
+from crewflow_assets.retry_strategy.contract import RetryRequest
+from crewflow_assets.spec import ModelSpec
 
 
 class Wall(Contract):
@@ -97,3 +102,38 @@ def test_examples_are_built_from_the_fields_that_have_one() -> None:
         "reason": "Similar to 12 other electrical codes you mapped to 50100",
     }
     assert example_of(MappingRequest)["crewflow_cost_code"] == "ELEC-105"
+
+
+def with_leaf(value: Any, new: Any) -> Iterator[Any]:
+    """Yield copies of a JSON value in each of which one number is replaced."""
+    if isinstance(value, dict):
+        for name, member in value.items():
+            yield from ({**value, name: changed} for changed in with_leaf(member, new))
+    elif isinstance(value, list):
+        for place, member in enumerate(value):
+            yield from ([*value[:place], changed, *value[place + 1 :]] for changed in with_leaf(member, new))
+    elif isinstance(value, int | float):
+        yield new
+
+
+@pytest.mark.parametrize("new", [True, "0" * 301], ids=["truth value", "text"])
+@pytest.mark.parametrize("spec", MODEL_SPECS, ids=lambda spec: spec.name)
+def test_no_number_of_a_request_may_be_something_that_looks_like_one(spec: ModelSpec, new: Any) -> None:
+    example = {**spec.example, **({"top_k": 5} if spec.name == "cost_code_mapping" else {})}
+    changed = list(with_leaf(example, new))
+    assert changed
+    for request in changed:
+        with pytest.raises(ValidationError, match=r"send a number|valid number"):
+            spec.request_type.model_validate(request)
+
+
+def test_true_and_false_are_no_numbers_or_words() -> None:
+    retry = next(spec for spec in MODEL_SPECS if spec.request_type is RetryRequest)
+    for wrong in (1, "true", "no"):
+        with pytest.raises(ValidationError, match="boolean"):
+            RetryRequest.model_validate({**retry.example, "write": wrong})
+        with pytest.raises(ValidationError, match="boolean"):
+            SyncAttempt.model_validate({"integration_id": "i-3", "system": "sage", "ok": wrong})
+    assert (
+        SyncAttempt.model_validate({"integration_id": "i-3", "system": "sage", "ok": True, "calls": 3.0}).calls == 3
+    )

@@ -73,7 +73,7 @@ def fitted(progress: Callable[[str, int, int], None] = lambda _what, _done, _tot
         lambda done, total: progress("training worlds of syncs", done, total),
     )
     progress("training worlds of retries", 0, 1)
-    retry = fit_on_twin(Size(TRAINING_DRAWS, TRAINING_INTEGRATIONS, RETRY_DAYS)).predictor
+    retry, _ = fit_on_twin(Size(TRAINING_DRAWS, TRAINING_INTEGRATIONS, RETRY_DAYS))
     progress("training worlds of retries", 1, 1)
     tables = []
     for place in range(CONFLICT_DRAWS):

@@ -6,11 +6,9 @@ from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from crewflow_assets.backtest.retries import LearnedRetries, feature_rows
+from crewflow_assets.backtest.retries import feature_rows
 from crewflow_assets.retry_strategy.model import RetryPredictor, fit
-from crewflow_assets.retry_strategy.plan import Values
 from crewflow_assets.twin.retries.parameters import draw_parameters as draw_retry_parameters
 from crewflow_assets.twin.retries.play import play
 from crewflow_assets.twin.retries.policies import EXPLORED_HOURS, Explorer
@@ -58,28 +56,8 @@ def counted(world: RetryWorld) -> npt.NDArray[np.bool_]:
     return chosen
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Learnt:
-    """What was learnt from worlds that are not asked.
-
-    Attributes:
-        first: Fitted on the log of who explored.
-        predictor: Fitted on that and on the log of the first one's plans, as each training after the first is.
-        explored: Retries of the first log.
-        planned: Retries of the second.
-    """
-
-    first: RetryPredictor
-    predictor: RetryPredictor
-    explored: int
-    planned: int
-
-
-def fit_on_twin(size: Size, *, seed: int = 1) -> Learnt:
-    """Fit the retry model on logged retries of worlds that are not asked, and once more with those it planned."""
+def fit_on_twin(size: Size, *, seed: int = 1) -> tuple[RetryPredictor, int]:
+    """Fit the retry model on logged retries of worlds that are not asked; also return how many retries these were."""
     world = retry_world(size, FIRST_TRAINING_SEED)
-    explored = feature_rows(world, play(world, Explorer(world), horizon_hours=EXPLORED_HOURS).log)
-    first = fit(explored, seed=seed)
-    planned = feature_rows(world, play(world, LearnedRetries(world, first, Values(), resends=False)).log)
-    both = pd.concat([explored, planned], ignore_index=True)
-    return Learnt(first, fit(both, seed=seed), len(explored), len(planned))
+    log = play(world, Explorer(world), horizon_hours=EXPLORED_HOURS).log
+    return fit(feature_rows(world, log), seed=seed), len(log)

@@ -20,7 +20,7 @@ ConflictType = Literal["hours_mismatch", "duplicate", "cost_code_changed"]
 Resolution = Literal["use_crewflow", "use_external", "manual"]
 RESOLUTIONS: tuple[Resolution, ...] = ("use_crewflow", "use_external", "manual")
 """In the order of the model's classes."""
-Value = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)] | Name
+Value = Annotated[float, Field(strict=True, ge=-1e9, le=1e9, allow_inf_nan=False)] | Name
 """Hours are numbers; cost codes and the like are texts."""
 
 MOST_HOURS = 24.0

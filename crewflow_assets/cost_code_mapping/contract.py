@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from crewflow_assets.contract import (
+    NUMBER,
     Contract,
     Identifier,
     Name,
@@ -44,7 +45,7 @@ class MappingRequest(PredictionRequest):
     target_accounts: Annotated[list[TargetAccount], Field(min_length=1, max_length=MOST_ACCOUNTS)] | None = Field(
         None, description="The candidates; without them, the company's stored chart of that system."
     )
-    top_k: Annotated[int, Field(ge=1, le=50)] = 5
+    top_k: Annotated[int, Field(ge=1, le=50), NUMBER] = 5
 
     @property
     def gathers(self) -> bool:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from crewflow_assets.contract import Contract, Identifier
+from crewflow_assets.contract import NUMBER, Contract, Identifier
 from crewflow_assets.errors import FieldProblem, InvalidInputError
 from crewflow_assets.experiments.metrics import metrics_of
 from crewflow_assets.spec import ModelSpec
@@ -27,7 +27,9 @@ class VariantConfig(Contract):
     model_version: str = Field(
         pattern=r"^[0-9]{1,4}\.[0-9]{1,6}$", description="A version label, no alias.", examples=["1.0"]
     )
-    percentage: float = Field(gt=0, lt=100, description="Of companies; the sum is 100.", examples=[50.0])
+    percentage: Annotated[float, Field(gt=0, lt=100), NUMBER] = Field(
+        description="Of companies; the sum is 100.", examples=[50.0]
+    )
 
 
 class ExperimentConfig(Contract):
@@ -52,7 +54,7 @@ class ExperimentConfig(Contract):
         description="What is compared; the first decides the winner, all are watched for harm.",
         examples=[["mapping_accuracy", "user_acceptance_rate", "setup_time"]],
     )
-    duration_days: int = Field(ge=1, le=365, examples=[30])
+    duration_days: Annotated[int, Field(ge=1, le=365), NUMBER] = Field(examples=[30])
 
 
 def check(config: ExperimentConfig, spec: ModelSpec, versions: Collection[str], champion: str | None) -> None:

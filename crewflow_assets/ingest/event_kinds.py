@@ -5,15 +5,26 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
-from crewflow_assets.contract import Contract, Identifier, Name, PredictionId, Probability, System, Text, printable
+from crewflow_assets.contract import (
+    NUMBER,
+    Contract,
+    Flag,
+    Identifier,
+    Name,
+    PredictionId,
+    Probability,
+    System,
+    Text,
+    printable,
+)
 
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 """The lake begins here; what is said to have happened before is a wrong clock or a wrong year."""
 
 Side = Literal["crewflow", "external"]
 EventId = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(printable)]
-Milliseconds = Annotated[float, Field(ge=0, le=1e9)]
-Count = Annotated[int, Field(ge=0, le=10**9)]
+Milliseconds = Annotated[float, Field(ge=0, le=1e9), NUMBER]
+Count = Annotated[int, Field(ge=0, le=10**9), NUMBER]
 
 
 class MappingDecision(Contract):
@@ -26,12 +37,12 @@ class MappingDecision(Contract):
     target_code: Name | None
     suggested_code: Name | None = None
     previous_code: Name | None = None
-    confidence: Probability | None = None
+    confidence: Annotated[Probability, NUMBER] | None = None
     method: Literal["person", "memory", "model", "import"] = "person"
     decided_by: Name
     prediction_id: PredictionId | None = None
-    blind: bool = False
-    propensity: Probability | None = None
+    blind: Flag = False
+    propensity: Annotated[Probability, NUMBER] | None = None
 
     @model_validator(mode="after")
     def _names_an_account(self) -> Self:
@@ -45,9 +56,9 @@ class SyncAttempt(Contract):
 
     integration_id: Identifier
     system: System
-    ok: bool
+    ok: Flag
     latency_ms: Milliseconds | None = None
-    status_code: Annotated[int, Field(ge=0, le=999)] | None = None
+    status_code: Annotated[int, Field(ge=0, le=999), NUMBER] | None = None
     error_class: Identifier | None = None
     error_message: Text | None = None
     network_latency_ms: Milliseconds | None = None
@@ -55,9 +66,9 @@ class SyncAttempt(Contract):
     calls_left: Count | None = None
     calls_limit: Count | None = None
     rate_limit_hits: Count = 0
-    retry_after_seconds: Annotated[float, Field(ge=0, le=10**7)] | None = None
+    retry_after_seconds: Annotated[float, Field(ge=0, le=10**7), NUMBER] | None = None
     records_failed: Count = 0
-    interval_minutes: Annotated[float, Field(gt=0, le=10**6)] | None = None
+    interval_minutes: Annotated[float, Field(gt=0, le=10**6), NUMBER] | None = None
 
 
 class ApiStatus(Contract):
@@ -94,16 +105,16 @@ class RetryOutcome(Contract):
     call_id: Identifier | None = None
     error_class: Identifier
     error_message: Text | None = None
-    status_code: Annotated[int, Field(ge=0, le=999)] | None = None
+    status_code: Annotated[int, Field(ge=0, le=999), NUMBER] | None = None
     error_code: Identifier | None = None
-    write: bool = False
-    idempotent: bool = True
-    retry_after_seconds: Annotated[float, Field(ge=0, le=10**7)] | None = None
+    write: Flag = False
+    idempotent: Flag = True
+    retry_after_seconds: Annotated[float, Field(ge=0, le=10**7), NUMBER] | None = None
     latency_ms: Milliseconds | None = None
-    attempt: Annotated[int, Field(ge=1, le=1000)]
-    delay_seconds: Annotated[float, Field(ge=0, le=10**8)]
-    ok: bool
-    propensity: Probability | None = None
+    attempt: Annotated[int, Field(ge=1, le=1000), NUMBER]
+    delay_seconds: Annotated[float, Field(ge=0, le=10**8), NUMBER]
+    ok: Flag
+    propensity: Annotated[Probability, NUMBER] | None = None
     prediction_id: PredictionId | None = None
 
 
@@ -135,15 +146,15 @@ class ConflictDecision(Contract):
     conflict_type: Identifier
     action: Literal["resolve", "undo"] = "resolve"
     resolution: Literal["use_crewflow", "use_external", "manual"]
-    value: float | None = None
+    value: Annotated[float, NUMBER] | None = None
     text_value: Name | None = None
     method: Literal["person", "rule", "model"] = "person"
     decided_by: Name
-    confidence: Probability | None = None
+    confidence: Annotated[Probability, NUMBER] | None = None
     model_version: Identifier | None = None
     prediction_id: PredictionId | None = None
-    blind: bool = False
-    propensity: Probability | None = None
+    blind: Flag = False
+    propensity: Annotated[Probability, NUMBER] | None = None
 
 
 class PredictionOutcome(Contract):
@@ -151,7 +162,7 @@ class PredictionOutcome(Contract):
 
     prediction_id: PredictionId
     outcome: Identifier
-    value: float | None = None
+    value: Annotated[float, NUMBER] | None = None
 
 
 PAYLOADS: dict[str, type[Contract]] = {

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from crewflow_assets.contract import Contract, Identifier, PredictionRequest, PredictionResponse
+from crewflow_assets.contract import NUMBER, Contract, Identifier, PredictionRequest, PredictionResponse
 from crewflow_assets.ingest.event_kinds import Count, Milliseconds
 
 Trend = Literal["improving", "stable", "declining"]
@@ -18,7 +18,7 @@ class CurrentMetrics(Contract):
     """What happened to an integration in the last 30 days, as the caller knows it (PRD 3.2)."""
 
     successful_syncs: Count = Field(examples=[712])
-    total_syncs: Annotated[Count, Field(ge=1)] = Field(examples=[720])
+    total_syncs: Annotated[int, Field(ge=1, le=10**9), NUMBER] = Field(examples=[720])
     avg_latency_ms: Milliseconds = Field(examples=[640.0])
     error_count: Count = Field(examples=[8])
     conflicts: Count = Field(examples=[3])

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from crewflow_assets.retry_strategy.contract import RetryRequest
 from crewflow_assets.retry_strategy.delays import DELAYS, earliest_bucket
 from crewflow_assets.retry_strategy.features import Failures, class_places
 from crewflow_assets.retry_strategy.holds import LONGEST, Refused, hold
+from crewflow_assets.retry_strategy.in_force import values_in_force
 from crewflow_assets.retry_strategy.ledger import Admitted, Wanted, admit
 from crewflow_assets.retry_strategy.model import RetryPredictor
 from crewflow_assets.retry_strategy.plan import Plans, Values, plan
@@ -29,7 +29,6 @@ from crewflow_assets.retry_strategy.recent import recent
 from crewflow_assets.retry_strategy.rules import Ruling, breaker_open, forbidden
 from crewflow_assets.retry_strategy.surroundings import Asked, surroundings
 from crewflow_assets.retry_strategy.taxonomy import Classified, classify
-from crewflow_assets.settings import get_settings
 from crewflow_assets.spec import Answer
 from crewflow_assets.store.database import transaction
 
@@ -37,7 +36,7 @@ HOUR = timedelta(hours=1)
 
 
 def answer(predictor: RetryPredictor, requests: Sequence[RetryRequest]) -> list[Answer]:
-    """Answer requests in order. Each retry that is told takes one from its budget."""
+    """Answer requests in order. Each retry that is told takes one from its budget; what a person mends is watched."""
     if not requests:
         return []
     at, values = clock.now(), values_in_force()
@@ -73,33 +72,6 @@ def answer(predictor: RetryPredictor, requests: Sequence[RetryRequest]) -> list[
             fields = _fields(place, request, known, failures, plans, values, admitted.get(place))
         answers.append(Answer(fields))
     return answers
-
-
-def values_in_force() -> Values:
-    """Return what counts how much, as it is set."""
-    s = get_settings()
-    return _values(
-        s.retry_success_value,
-        s.retry_call_cost,
-        s.retry_waiting_cost,
-        s.retry_giving_up_cost,
-        s.retry_exploration,
-        math.inf if s.retry_deadline_hours is None else s.retry_deadline_hours,
-    )
-
-
-@lru_cache(maxsize=8)
-def _values(
-    success: float, call: float, waiting: float, giving_up: float, exploration: float, deadline_hours: float
-) -> Values:
-    return Values(
-        success=success,
-        call=call,
-        waiting=waiting,
-        giving_up=giving_up,
-        exploration=exploration,
-        deadline_hours=deadline_hours,
-    )
 
 
 def _uniforms(request: RetryRequest, place: int, at: datetime) -> list[float]:

@@ -4,7 +4,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from crewflow_assets.contract import Identifier, PredictionRequest, PredictionResponse, Probability, System, Text
+from crewflow_assets.contract import (
+    NUMBER,
+    Flag,
+    Identifier,
+    PredictionRequest,
+    PredictionResponse,
+    Probability,
+    System,
+    Text,
+)
 from crewflow_assets.ingest.event_kinds import Milliseconds
 
 ErrorClass = Literal[
@@ -26,7 +35,7 @@ ErrorClass = Literal[
 ]
 Alternative = Literal["queue_for_manual", "use_fallback"]
 ReleaseOn = Literal["reauthorised", "record_edited"]
-Seconds = Annotated[float, Field(ge=0, le=10**7)]
+Seconds = Annotated[float, Field(ge=0, le=10**7), NUMBER]
 
 
 class RetryRequest(PredictionRequest):
@@ -41,14 +50,16 @@ class RetryRequest(PredictionRequest):
         examples=["message=ThrottleExceeded; errorCode=003001; statusCode=429"],
         description="What the API said: its message, or its whole body.",
     )
-    previous_attempts: Annotated[int, Field(ge=0, le=1000)] = Field(
+    previous_attempts: Annotated[int, Field(ge=0, le=1000), NUMBER] = Field(
         examples=[1], description="Times the call was made so far, the first included."
     )
-    time_of_day: Annotated[int, Field(ge=0, le=23)] = Field(examples=[14], description="Hour of the day, UTC.")
+    time_of_day: Annotated[int, Field(ge=0, le=23), NUMBER] = Field(
+        examples=[14], description="Hour of the day, UTC."
+    )
     api_latency_24h: Milliseconds | None = Field(
         examples=[812.0], description="Mean latency of the integration's calls in the last 24 hours, milliseconds."
     )
-    status_code: Annotated[int, Field(ge=0, le=999)] | None = Field(
+    status_code: Annotated[int, Field(ge=0, le=999), NUMBER] | None = Field(
         None, description="HTTP status; null where no answer came."
     )
     error_code: Identifier | None = Field(None, description="The vendor's code, where the message lacks it.")
@@ -57,11 +68,11 @@ class RetryRequest(PredictionRequest):
     seconds_since_first_failure: Seconds | None = Field(
         None, description="Since this call first failed; without, as if it were not known."
     )
-    write: bool = Field(False, description="The call creates or changes a record.")
+    write: Flag = Field(False, description="The call creates or changes a record.")
     idempotency_key: Identifier | None = Field(
         None, description="Key with which the API recognises a repeated write; QuickBooks calls it requestid."
     )
-    deadline_hours: Annotated[float, Field(gt=0, le=1e4)] | None = Field(
+    deadline_hours: Annotated[float, Field(gt=0, le=1e4), NUMBER] | None = Field(
         None, description="Hours since the first failure after which a success is worth no more than giving up."
     )
     call_id: Identifier | None = Field(

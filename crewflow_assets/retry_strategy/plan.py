@@ -110,9 +110,10 @@ def ahead(
     worth, retries = np.full((n, len(ELAPSED)), -values.giving_up), np.zeros((n, len(ELAPSED)), np.int64)
     later = state_of(np.asarray(ELAPSED)[:, None] + DELAYS)
     success, price = success_of(np.asarray(ELAPSED), deadline[:, None], values), price[:, None, :]
+    over = np.asarray(ELAPSED)[:, None] + DELAYS >= deadline[:, None, None] * HOUR
     for attempts in range(values.most_attempts - 1, int(made.min(initial=values.most_attempts)), -1):
         p = expit(usual[:, min(attempts, MOST_ATTEMPTS) - 1] + shift[:, None, None])
-        value = p * success - price + (1 - p) * worth[:, later]
+        value = p * success - price + (1 - p) * np.where(over, -values.giving_up, worth[:, later])
         best = value.argmax(axis=2)
         highest = value.max(axis=2)
         better = highest > -values.giving_up
@@ -183,7 +184,9 @@ def plan(
     by = np.full(n, values.deadline_hours) if deadline is None else deadline
     look = ahead(usual, shift, made, price, by, values)
     later = state_of(elapsed[:, None] + DELAYS)
-    worth = np.take_along_axis(look.worth, later, axis=1) if worth is None else worth
+    if worth is None:
+        over = elapsed[:, None] + DELAYS >= by[:, None] * HOUR
+        worth = np.where(over, -values.giving_up, np.take_along_axis(look.worth, later, axis=1))
     value = np.where(open_, curves * success_of(elapsed, by, values) - price + (1 - curves) * worth, -np.inf)
     best = value.argmax(axis=1)
     retry = (made < values.most_attempts) & open_.any(axis=1) & (value.max(axis=1) > -values.giving_up)

@@ -76,7 +76,7 @@ class RecommendedAction(Contract):
 
 
 class RateLimitForecast(Contract):
-    """When the calls that are left will have been used, if the pace goes on; minutes from now."""
+    """When the calls that are left will have been used: the median, in minutes from now."""
 
     minutes: float
     low_minutes: float = Field(description="Lower end of the 80 % interval.")

@@ -8,8 +8,9 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from crewflow_assets.store.database import batched, connected
 from crewflow_assets.store.tables import Event
 from crewflow_assets.sync_health.events import ATTEMPT_COLUMNS, DUE_COLUMNS, STATUS_COLUMNS, compiled
 from crewflow_assets.sync_health.integrations import Key
+from crewflow_assets.sync_health.measures import MEMORY_ATTEMPTS, MEMORY_DAYS
 
 if TYPE_CHECKING:
     import duckdb
@@ -120,7 +122,7 @@ class Recent:
         return self._loads, self._versions[key]
 
     def _load(self, begin: datetime) -> None:
-        """Read the lake from a moment on, thinned to what measures look at, and what the inbox has beyond it."""
+        """Read the lake from a moment on, without what no measure looks at, and what the inbox has beyond it."""
         self._begin, self._loads, self._newest = begin, self._loads + 1, None
         self._settled = _last_before(clock.now() - COMMIT_MARGIN)
         with connected() as connection:
@@ -131,15 +133,17 @@ class Recent:
             extra = "" if "company_id" in columns else ", event_id VARCHAR, company_id VARCHAR"
             self._connection.execute(f"CREATE OR REPLACE TABLE {kind} ({declared}{extra}, received_at TIMESTAMPTZ)")
             days = sorted(folder_of(kind).glob("day=*/events.parquet"))
+            wanted = [*names, *(["event_id", "company_id"] if extra else []), "received_at"]
             if kind == "sync_attempt":
-                days = [day for day in days if day.parent.name.removeprefix("day=") >= begin.date().isoformat()]
-            if days:
-                wanted = [*names, *(["event_id", "company_id"] if extra else []), "received_at"]
-                selected = ", ".join(f'"{name}"' for name in wanted)
-                self._connection.execute(
-                    f"INSERT INTO {kind} BY NAME SELECT {selected} FROM read_parquet($files, union_by_name = true)",
-                    {"files": [str(day) for day in days]},
-                )
+                at = begin + timedelta(days=KEPT_DAYS)
+                lately = at - timedelta(days=MEMORY_DAYS + 1)
+                whose = "company_id, integration_id"  # together, so that reading one's attempts skips the others'
+                self._read(kind, wanted, [day for day in days if _day_of(day) >= lately.date()], f"ORDER BY {whose}")
+                older = [day for day in days if begin.date() <= _day_of(day) < lately.date()]
+                rest = f"ANTI JOIN ({_frequent(at)}) USING ({whose}) ORDER BY {whose}"
+                self._read(kind, wanted, older, rest)
+            else:
+                self._read(kind, wanted, days)
             [(newest,)] = self._connection.execute(f"SELECT max(received_at) FROM {kind}").fetchall()
             since = EVENTS.where(Event.kind == kind)
             if newest is not None:
@@ -147,6 +151,16 @@ class Recent:
             with connected() as connection:
                 for rows in connection.execution_options(yield_per=ROWS_AT_ONCE).execute(since).partitions():
                     self._add(kind, rows)
+
+    def _read(self, kind: str, names: Sequence[str], days: Sequence[Path], rest: str = "") -> None:
+        """Read columns of days of the lake; ``rest`` of the query says which rows, and in which order."""
+        if days:
+            selected = ", ".join(f'"{name}"' for name in names)
+            self._connection.execute(
+                f"INSERT INTO {kind} BY NAME "
+                f"SELECT {selected} FROM read_parquet($files, union_by_name = true) {rest}",
+                {"files": [str(day) for day in days]},
+            )
 
     def _take_up(self) -> None:
         """Add events of the inbox that are not there yet.
@@ -201,6 +215,23 @@ class Recent:
             f"(SELECT 1 FROM {kind} k WHERE k.company_id = f.company_id AND k.event_id = f.event_id)"
         )
         self._connection.unregister("fresh")
+
+
+def _day_of(file: Path) -> date:
+    return date.fromisoformat(file.parent.name.removeprefix("day="))
+
+
+def _frequent(at: datetime) -> str:
+    """Select integrations of which measures at a moment, or later, need nothing from before the last days.
+
+    These days hold more attempts than measures look at, and one from before: it says whether the outcome changed.
+    """
+    since = _literal(at - timedelta(days=MEMORY_DAYS))
+    lately = f"count(*) FILTER (occurred_at >= {since} AND occurred_at < {_literal(at)})"
+    return (
+        "SELECT company_id, integration_id FROM sync_attempt GROUP BY ALL "
+        f"HAVING {lately} > {MEMORY_ATTEMPTS + 1} AND min(occurred_at) < {since}"
+    )
 
 
 def _last_before(moment: datetime) -> int:

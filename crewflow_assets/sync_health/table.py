@@ -71,7 +71,7 @@ def _as_rows(described: "pa.Table") -> pd.DataFrame:
 
 def _marked(table: pd.DataFrame) -> pd.DataFrame:
     """Mark the test time."""
-    table.insert(table.columns.get_loc("label"), "in_test", _in_test(_micros_of(table)))
+    table.insert(list(table.columns).index("label"), "in_test", _in_test(_micros_of(table)))
     return table
 
 

@@ -1,5 +1,6 @@
 """``crewflow experiment``: comparing versions of a model by company, from start to promotion."""
 
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -160,14 +161,17 @@ def approve(name: Name, by: By, why: Why) -> None:
     typer.echo(f"{row.model} {arm.version}, the arm {arm.name!r} of {name}, is champion")
 
 
-def _variant(text: str) -> tuple[str, dict[str, str]]:
+def _variant(text: str) -> tuple[str, dict[str, str | float]]:
     name, equals, rest = text.partition("=")
     version, colon, percent = rest.partition(":")
     if not (equals and colon and name and version and percent):
         raise typer.BadParameter(
             f"{text!r} is not NAME=VERSION:PERCENT, such as control=1.0:50", param_hint="--variant"
         )
-    return name, {"model_version": version, "percentage": percent}
+    share: str | float = percent
+    with suppress(ValueError):  # the experiment's own check names what is wrong
+        share = float(percent)
+    return name, {"model_version": version, "percentage": share}
 
 
 def _show(one: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from benchmarks.retry_twin import AWS, CEILING, FIXED, HURRIED, NEVER, OURS, RESENT, baseline_settings, main
-from benchmarks.retry_twin_calibration import ANY_DELAY, CHOSEN, CHOSEN_FIRST
+from benchmarks.retry_twin_calibration import ANY_DELAY, CHOSEN
 from benchmarks.retry_twin_figures import CAUSES, Sums, ahead, envelope, figures, mix, sums_of, waits_for_people
 from crewflow_assets.twin.retries.play import play
 from crewflow_assets.twin.retries.policies import Fixed
@@ -111,7 +111,7 @@ def test_the_command_prints_its_tables(tmp_path: Path) -> None:
         assert f"| {name} |" in shown.output
     content = json.loads((tmp_path / "f.json").read_text())
     assert content["figures"][OURS]["≤ 7 retries, each costs 0.02"]["within_24h"]["low"] <= 1
-    assert set(content["calibration"]) == {ANY_DELAY, CHOSEN, CHOSEN_FIRST}
+    assert set(content["calibration"]) == {ANY_DELAY, CHOSEN}
     resent = content["figures"][RESENT]["≤ 7 retries, each costs 0.02"]
     assert (
         resent["within_24h"]["value"]

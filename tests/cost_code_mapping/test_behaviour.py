@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import product
+from itertools import islice, product
 from typing import Any
 
 import pytest
@@ -157,6 +157,19 @@ def test_the_companys_own_way_does(model: MappingPredictor) -> None:
     for trade in TRADES:
         assert first(model, f"{trade} cleanup LBR", WORLD, BY_TYPE) == "Labor"
         assert first(model, f"{trade} cleanup LBR", WORLD, BY_TRADE) == trade
+
+
+@pytest.mark.parametrize("corrections", [20, 200])
+def test_three_examples_of_a_convention_carry_to_the_codes_like_them(
+    model: MappingPredictor, corrections: int
+) -> None:
+    """The 200th correction helps as the first did: much history of other codes does not drown three of these."""
+    numbered = ((f"{trade} {task} {number}", trade) for number in range(9) for task in TASKS for trade in TRADES)
+    earlier = list(islice(numbered, corrections))
+    examples = [(f"Survey drone {what}", "Utilities") for what in ("flights", "battery", "pilot")]
+    for like in ("Survey drone mapping", "survey drone repair", "DRONE, SURVEY"):
+        assert first(model, like, WORLD, earlier) != "Utilities"
+        assert first(model, like, WORLD, earlier + examples) == "Utilities"
 
 
 def test_what_does_not_matter_to_a_cost_code_does_not_matter(model: MappingPredictor) -> None:

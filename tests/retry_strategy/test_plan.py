@@ -94,8 +94,9 @@ def test_a_quota_that_comes_back_with_the_day_makes_only_todays_calls_dearer() -
 def test_nothing_is_retried_for_a_success_after_the_deadline() -> None:
     soon = replace(VALUES, deadline_hours=0.5)
     assert plan(fitted(), failures(), soon, middle()).seconds[0] <= 1800
-    late = failures(since_first_failure=3600.0, attempts=2.0)
-    assert not plan(fitted(), late, soon, middle()).retry[0]
+    for late_by in (1.0, 100.0, 1800.0):
+        late = failures(since_first_failure=1800.0 + late_by, attempts=2.0)
+        assert not plan(fitted(), late, soon, middle()).retry[0]
     assert plan(fitted(), late, VALUES, middle()).retry[0]
 
 

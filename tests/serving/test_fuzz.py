@@ -24,6 +24,7 @@ CHECKS = [
     checks.content_type_conformance,
     checks.response_headers_conformance,
     checks.response_schema_conformance,
+    checks.negative_data_rejection,
 ]
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "8"))
 """For each route and mode. More take longer: docs/http-api.md has the long form."""

@@ -6,10 +6,14 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine, func, select
 
 from crewflow_assets.models import MODEL_SPECS
 from crewflow_assets.settings import get_settings
 from crewflow_assets.spec import ModelSpec
+from crewflow_assets.store.database import reading
+from crewflow_assets.store.sync_tables import Integration
+from crewflow_assets.store.tables import Account
 from serving import packing
 from serving.packing import Hidden, closure, packages, unpack
 
@@ -72,3 +76,14 @@ def test_unpacking_fills_an_empty_home_and_leaves_the_rest(home: Path, monkeypat
     assert (newer / "aliases.json").read_text() == "newer"
     assert (home / "encoder" / "abc").is_dir()
     assert get_settings().encoder == str(home / "encoder" / "abc")
+
+
+def test_the_rehearsed_store_knows_what_the_models_are_asked_without_options(sqlite_store: Engine) -> None:
+    packing.rehearse()
+    least = {spec.name: packing._least(spec) for spec in MODEL_SPECS}
+    assert {request.company_id for request in least.values()} == {packing.COMPANY}
+    assert least["sync_health"].model_dump(exclude_none=True).keys() == {"version", "company_id", "integration_id"}
+    with reading() as session:
+        [integration] = session.scalars(select(Integration))
+        assert (integration.company_id, integration.integration_id) == (packing.COMPANY, packing.INTEGRATION)
+        assert session.scalar(select(func.count()).select_from(Account)) == 2

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from crewflow_assets.sync_health.events import ATTEMPT_COLUMNS, STATUS_COLUMNS, compiled, describe
@@ -38,6 +39,28 @@ def test_serving_sees_what_training_saw_at_sampled_moments() -> None:
         before = [other for other in rows if other["occurred_at"] < at]
         served = features_of(describe(attempts(before), STATUS, due(row, row["occurred_at"], lead)))
         np.testing.assert_array_equal(served[0], trained[row["event_id"]], err_msg=row["event_id"])
+
+
+BEFORE_THE_LAST = {
+    "as many within two days as are looked at, and some before the day": [*range(-47, 0)],
+    "the one before the day lies long before it": [-24 * 6, *(hours / 2 for hours in range(-47, 0))],
+    "one less than are looked at": [-24 * 6, *range(-30, 0)],
+    "one a day": [-24 * days for days in range(33, 0, -1)],
+    "two at once": [-24 * 7, -24, -24, -1, -1],
+}
+
+
+@pytest.mark.parametrize("hours", BEFORE_THE_LAST.values(), ids=BEFORE_THE_LAST)
+def test_attempts_that_serving_leaves_out_change_nothing(hours: list[float]) -> None:
+    rows = [
+        sync(hour * 60, place % 3 > 0, event_id=f"e-{place}", latency_ms=100.0 + place)
+        for place, hour in enumerate(hours)
+    ]
+    trained = describe(attempts([*rows, sync(0)]), STATUS)
+    trained = trained.filter(pc.equal(trained["event_id"], "i-1@0"))
+    served = describe(attempts(rows), STATUS, due(sync(0), BEGIN))
+    names = [name for name in served.column_names if name != "event_id"]
+    assert trained.select(names).to_pylist() == served.select(names).to_pylist()
 
 
 def test_neither_its_own_outcome_nor_anything_later_changes_what_is_known_of_a_sync() -> None:

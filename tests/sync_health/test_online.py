@@ -1,10 +1,12 @@
 """What is kept in memory describes a sync as the query over the store does, and changes with it."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from sqlalchemy import Engine, event
 
@@ -12,11 +14,13 @@ from crewflow_assets import clock
 from crewflow_assets.ingest.event_kinds import EventIn
 from crewflow_assets.sync_health import online
 from crewflow_assets.sync_health.answering import due_table
-from crewflow_assets.sync_health.features import columns_of
+from crewflow_assets.sync_health.events import describe
+from crewflow_assets.sync_health.features import columns_of, feature_rows
 from crewflow_assets.sync_health.integrations import Key
 from crewflow_assets.sync_health.online import Floats, online_of
 from crewflow_assets.sync_health.recent import recent
-from tests.sync_health.syncs import BEGIN, history
+from tests.sync_health.syncs import BEGIN, attempts, history, statuses, sync
+from tests.sync_health.test_table import write_lake
 from tests.sync_health.watching import COMPANY, I_3, NOON, add_companies, attempt, post
 
 HOUR = timedelta(hours=1)
@@ -123,3 +127,28 @@ def test_events_are_read_once(sqlite_store: Engine) -> None:
         recent().refresh(NOON)
         assert len(payloads) == 1
     assert_same([I_3], NOON + 2 * HOUR)
+
+
+def test_of_a_frequent_integration_the_last_days_are_enough(sqlite_store: Engine) -> None:
+    # "again" has as many attempts in one day as measures look at, and nothing for long before: it needs the old one
+    minutes: dict[str, Sequence[int]] = {"often": range(0, 20 * 1440, 15), "daily": range(0, 20 * 1440, 1440)}
+    minutes["again"] = (0, *range(19 * 1440 + 60, 20 * 1440, 30))
+    every = {"often": 15.0, "daily": 1440.0, "again": 30.0}
+    rows = [
+        sync(minute, minute % 105 > 0, integration_id=name, interval_minutes=every[name])
+        for name, moments in minutes.items()
+        for minute in moments
+    ]
+    write_lake(rows)
+    at = BEGIN + timedelta(days=20)
+    stored = recent()
+    stored.refresh(at)
+    with stored.connected() as cursor:
+        kept = dict(cursor.execute("SELECT integration_id, count(*) FROM sync_attempt GROUP BY ALL").fetchall())
+    assert kept == {"often": 8 * 96, "daily": 20, "again": len(minutes["again"])}
+    keys = [("c-1", name) for name in minutes]
+    assert_same(keys, at)
+    trained = describe(attempts([*rows, *(sync(20 * 1440, integration_id=name) for _, name in keys)]), statuses())
+    trained = trained.filter(pc.equal(trained["occurred_at"], pa.scalar(at)))
+    trained = trained.take(pa.array([trained["integration_id"].to_pylist().index(name) for _, name in keys]))
+    np.testing.assert_array_equal(feature_rows(in_memory(keys, at)), feature_rows(columns_of(trained)))

@@ -38,5 +38,9 @@ class NotReadyError(CrewflowError):
     """Something that the request needs is missing in this installation, such as a registered model."""
 
 
+class OutdatedModelError(NotReadyError):
+    """A registered version reads its inputs otherwise than this code does; the model has to be trained anew."""
+
+
 class RegistryAwayError(NotReadyError):
     """The model registry cannot be reached; it may hold what the request needs."""

@@ -13,6 +13,7 @@ import dagster as dg
 from pydantic import Field
 
 from crewflow_assets import clock
+from crewflow_assets.errors import OutdatedModelError
 from crewflow_assets.quality import feature_check
 from crewflow_assets.settings import get_settings
 from crewflow_assets.spec import Evaluation, ModelSpec
@@ -102,13 +103,17 @@ def model_assets(spec: ModelSpec) -> tuple[list[dg.AssetsDefinition], list[dg.As
             found = code.evaluate(predictor, code.baselines(table, seed=candidate["seed"]), table)
             registry.log_evaluation(version, found)
             gates = check_gates(spec.gates, found)
-            compared = None
+            compared, outdated = None, None
             present = registry.alias_numbers(spec).get(registry.CHAMPION)
             if present not in (None, version.number):
-                champion = registry.load(spec, registry.CHAMPION)
-                scores = [code.row_scores(p, table) for p in (predictor, champion.predictor)]
-                difference = gain(*scores)
-                compared = {"champion": champion.label, "gain": difference.value, "low": difference.low}
+                try:
+                    champion = registry.load(spec, registry.CHAMPION)
+                except OutdatedModelError as error:
+                    outdated = str(error)
+                else:
+                    scores = [code.row_scores(p, table) for p in (predictor, champion.predictor)]
+                    difference = gain(*scores)
+                    compared = {"champion": champion.label, "gain": difference.value, "low": difference.low}
         return dg.MaterializeResult(
             value={
                 "version": version.label,
@@ -116,11 +121,12 @@ def model_assets(spec: ModelSpec) -> tuple[list[dg.AssetsDefinition], list[dg.As
                 "failed": [str(result.gate) for result in gates if not result.passed],
                 "present": present,
                 "compared": compared,
+                "outdated": outdated,
             },
             metadata=evaluation_metadata(found)
             | {
                 "gates": _table([result.as_row() for result in gates]),
-                "against_champion": dg.MetadataValue.json(compared or {}),
+                "against_champion": dg.MetadataValue.json(compared or {"outdated": outdated}),
                 "version": version.label,
             },
         )

@@ -149,6 +149,24 @@ def test_new_decisions_give_a_new_version_that_is_compared_with_the_champion(
     assert registry.find(SPEC, "champion").label == decided["champion"]
 
 
+def test_a_champion_that_cannot_be_used_any_more_is_replaced(
+    filled: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert train(instance).success
+    monkeypatch.setattr("crewflow_assets.cost_code_mapping.model.FEATURES_REVISION", 99)
+    correct_some(companies_of("train", 1)[0], 15, LATER)
+    write_lake()
+    result = train(instance, at=LATER + timedelta(days=1))
+    assert result.success
+    decided = materialised(result)["champion"]
+    assert "train the model anew" in materialised(result)["evaluation"]["against_champion"]["outdated"]
+    if all(row["passed"] for row in records(materialised(result)["evaluation"]["gates"])):
+        assert decided["reason"].startswith(NOT_USABLE)
+    else:
+        assert "stands in" in decided["reason"]
+    assert decided["champion"] != "1.0"
+
+
 def test_a_poisoned_feature_table_stops_the_training_and_names_its_columns(
     filled: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,8 +295,11 @@ def test_a_run_whose_cause_another_run_has_does_nothing(sqlite_store: Engine, in
         assert (claim.state, claim.run_id) == ("running", "another-run")
 
 
+NOT_USABLE = "all gates met, and the champion cannot be used any more"
+
+
 def outcome(failed: tuple[str, ...] = (), **compared: Any) -> dict[str, Any]:
-    return {"failed": list(failed), "compared": compared or None}
+    return {"failed": list(failed), "compared": compared or None, "outdated": None}
 
 
 @pytest.mark.parametrize(
@@ -313,6 +334,8 @@ def outcome(failed: tuple[str, ...] = (), **compared: Any) -> dict[str, Any]:
             "gain over 1.0 +0.1000, lower 95 % bound +nan is not above −0.01",
         ),
         (outcome(("ece <= 0.05",)), 2, "champion", "it is the champion already"),
+        (outcome() | {"outdated": "train"}, 1, "champion", f"{NOT_USABLE}: train"),
+        (outcome(("ece <= 0.05",)) | {"outdated": "train"}, 1, None, "gates not met: ece <= 0.05"),
     ],
 )
 def test_the_decision_follows_from_gates_and_gain(

@@ -213,7 +213,7 @@ def _note_version(ledger: ConflictLedger, conflict: Conflict, version: RecordVer
     if field is not None and isinstance(version.values.get(field), float | int | str):
         changes |= {f"{side}_value": version.values[field], "edited_at": None}
     if standing is not None and at > standing.decided_at and _carried_out(ledger.session, conflict):
-        ledger.change(conflict, "conflict.edited_since", by=by, edited_at=at)
+        ledger.change(conflict, "conflict.edited_since", by=by, edited_at=at, **{f"{side}_seen_at": at})
         return
     where = "CrewFlow" if side == "crewflow" else conflict.system or "the other side"
     reason = f"the record was edited in {where} (version {version.version})"

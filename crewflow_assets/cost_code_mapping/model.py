@@ -26,7 +26,7 @@ from crewflow_assets.cost_code_mapping.learned import LEARNED, Learned, learn, n
 from crewflow_assets.cost_code_mapping.pool import FEWEST_COMPANIES, Pool
 from crewflow_assets.cost_code_mapping.ranker import Queries, fit_conditional_logit
 from crewflow_assets.encoder import checkpoint, encoder
-from crewflow_assets.errors import NotReadyError
+from crewflow_assets.errors import OutdatedModelError
 from crewflow_assets.evaluation.calibration import automatic_threshold
 from crewflow_assets.evaluation.splits import uniform
 from crewflow_assets.spec import Predictor
@@ -36,6 +36,11 @@ Floats = NDArray[np.floating]
 ALL_FEATURES = (*OWN_FEATURES, *LEARNED)
 FOLDS = 4
 FILE = "mapping.json"
+FEATURES_REVISION = 2
+"""Raised whenever a feature comes to mean something else, so that older versions are not asked with it.
+
+2: sources are read in alphabetical order, and spelling is weighed by how rare an n-gram is in the chart.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,7 @@ class MappingPredictor(Predictor):
             "confidence": dict(zip(("bias", *CONFIDENCE_INPUTS), self.confidence_weights.tolist(), strict=True)),
             "threshold": self.threshold,
             "person_stands": self.person_stands,
+            "features": FEATURES_REVISION,
             "encoder": {"id": encoder().id, "width": encoder().width, "checkpoint": Path(checkpoint()).name},
         }
         (folder / FILE).write_text(json.dumps(content, indent=2))
@@ -125,9 +131,14 @@ class MappingPredictor(Predictor):
         """Read what ``save`` wrote; features added since have weight 0.
 
         Raises:
-            NotReadyError: it was fitted on another encoder's embeddings than the one in force gives.
+            OutdatedModelError: it was fitted on features of another meaning, or on another encoder's embeddings.
         """
         content = json.loads((folder / FILE).read_text())
+        if content.get("features", 1) != FEATURES_REVISION:
+            raise OutdatedModelError(
+                f"this model was fitted on revision {content.get('features', 1)} of its features, and this code "
+                f"makes revision {FEATURES_REVISION}; train the model anew"
+            )
         _check_encoder(content.get("encoder"))
         return cls(
             weights=np.array([content["weights"].get(name, 0.0) for name in ALL_FEATURES]),
@@ -143,7 +154,7 @@ class MappingPredictor(Predictor):
 def _check_encoder(fitted_on: Mapping[str, Any] | None) -> None:
     """Refuse a model that reads another encoder's embeddings; models of before this was recorded pass."""
     if fitted_on is not None and fitted_on["id"] != encoder().id:
-        raise NotReadyError(
+        raise OutdatedModelError(
             f"this model was fitted on the encoder {fitted_on['checkpoint']} ({fitted_on['id']}, "
             f"{fitted_on['width']} wide), but the one in force is {checkpoint()} ({encoder().id}, {encoder().width} "
             "wide); set CREWFLOW_ENCODER to the former, or train the model anew"

@@ -56,19 +56,23 @@ def decide_promotion(
 
     Args:
         spec: The model, with δ.
-        evaluation: ``present`` (the champion's number, or None), ``failed`` (gates) and ``compared`` with the
-            champion (its label, the gain and its lower bound), as the evaluation asset hands them on.
+        evaluation: ``present`` (the champion's number, or None), ``failed`` (gates), ``compared`` with the
+            champion (its label, the gain and its lower bound) and ``outdated`` (why the champion cannot be used any
+            more, or None), as the evaluation asset hands them on.
         number: The candidate's number.
         barred: Why a person does not want this version, if one does not.
     """
     present, failed, compared = evaluation["present"], evaluation["failed"], evaluation["compared"]
+    outdated = evaluation["outdated"]
     if present == number:
         return "champion", "it is the champion already"
     if barred is not None:
         return "challenger", barred
     if failed:
         why = f"gates not met: {', '.join(failed)}"
-        return (None if present is None else "challenger"), why
+        return (None if present is None or outdated else "challenger"), why
+    if outdated:
+        return "champion", f"all gates met, and the champion cannot be used any more: {outdated}"
     if compared is None:
         return "champion", "all gates met, and there was no champion"
     bound = f"gain over {compared['champion']} {compared['gain']:+.4f}, lower 95 % bound {compared['low']:+.4f}"

@@ -257,6 +257,18 @@ def test_edits_heard_in_the_wrong_order_leave_the_last_one(deciding: Engine) -> 
     assert (conflict().crewflow_value, conflict().crewflow_version) == (4.0, "5")
 
 
+def test_after_an_edit_of_a_carried_out_decision_an_older_one_changes_nothing(deciding: Engine) -> None:
+    opened = clock.now() - timedelta(hours=3)
+    with clock.fixed(opened):
+        report()
+    with clock.fixed(opened + timedelta(minutes=30)):
+        decide()
+        deliver_all()
+    post(version("external", "9", opened + timedelta(hours=2), values={"hours": 6.0}))
+    post(version("external", "8", opened + timedelta(minutes=10), values={"hours": 7.25}))
+    assert (conflict().state, conflict().edited_at) == ("resolved", opened + timedelta(hours=2))
+
+
 def test_a_refused_command_reopens_and_a_later_decision_is_left_alone(deciding_everywhere: Engine) -> None:
     report()
     automatic()

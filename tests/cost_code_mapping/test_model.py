@@ -17,7 +17,7 @@ from crewflow_assets.cost_code_mapping.features import COLUMN, FEATURES
 from crewflow_assets.cost_code_mapping.model import ALL_FEATURES, FILE, MappingPredictor, fit
 from crewflow_assets.cost_code_mapping.ranker import Queries
 from crewflow_assets.encoder import checkpoint, encoder
-from crewflow_assets.errors import NotReadyError
+from crewflow_assets.errors import OutdatedModelError
 from tests.worlds import nothing_learned, predictor
 
 TRUE = {"name_similarity": 3.0, "cost_type_clash": -1.5, "nearest": 2.0, "log_share_group": 0.8}
@@ -327,7 +327,16 @@ def test_a_model_is_not_loaded_onto_another_encoder(tmp_path: Path) -> None:
     content["encoder"] |= {"id": "0" * 12, "width": 768, "checkpoint": "bert-base-uncased"}
     (tmp_path / FILE).write_text(json.dumps(content))
     with pytest.raises(
-        NotReadyError, match=r"bert-base-uncased .*768 wide.* set CREWFLOW_ENCODER .* or train"
+        OutdatedModelError, match=r"bert-base-uncased .*768 wide.* set CREWFLOW_ENCODER .* or train"
     ) as error:
         MappingPredictor.load(tmp_path)
     assert encoder().id in str(error.value)
+
+
+def test_a_model_of_features_that_mean_something_else_is_not_loaded(tmp_path: Path) -> None:
+    predictor(nearest=1.0).save(tmp_path)
+    content = json.loads((tmp_path / FILE).read_text())
+    del content["features"]  # as before it was recorded
+    (tmp_path / FILE).write_text(json.dumps(content))
+    with pytest.raises(OutdatedModelError, match=r"revision 1 of its features.*train the model anew"):
+        MappingPredictor.load(tmp_path)

@@ -46,8 +46,8 @@ class PredictionLog:
 
     Rows are appended to the spool before they are answered, and leave it when the database has them. What waits there
     because the database is away, or because its worker was killed, is written by this worker or by another, also
-    after a restart. A row is lost only where the disk cannot take it and the database is away, or the queue is full;
-    lost rows are counted in ``crewflow_prediction_rows_dropped_total``.
+    after a restart. A row is lost only where the disk cannot take it and the database is away, or the queue is full,
+    which ``crewflow_prediction_rows_dropped_total`` counts; or where the disk cannot take it and the process dies.
 
     Args:
         observe: Counts what is taken out of the queue, beside the requests.
@@ -105,7 +105,11 @@ class PredictionLog:
             self._leave(batch)
 
     def add(self, served: list[Served]) -> None:
-        """Put predictions on disk and queue them; once it returns, the death of the process loses none of them."""
+        """Put predictions on disk and queue them.
+
+        Once it returns, the death of the process loses none that the disk took. Where the spool is full or cannot be
+        written they are in memory alone until the database has them; those that find no room in memory are dropped.
+        """
         rows = [one.row() for one in served]
         lines = [to_json(row) + b"\n" for row in rows]
         with self._changed:

@@ -13,6 +13,8 @@ from crewflow_assets import clock
 
 MOST_BYTES = 256 * 1024 * 1024
 SUFFIX, LIVE = ".jsonl", ".live"
+EMPTY_FOR_SECONDS = 60.0
+"""For how long a batch without a whole line may belong to a process that has yet to lock it."""
 
 _numbers = count()
 
@@ -52,7 +54,7 @@ class Spool:
 
         Raises:
             SpoolFullError: there is no room for them.
-            OSError: the disk cannot be written; the batch is as it was.
+            OSError: the disk cannot be written; the whole lines before are safe.
         """
         if self._bytes + len(content) > self._most_bytes:
             raise SpoolFullError(f"{self.folder} holds {self._bytes:,} of at most {self._most_bytes:,} bytes")
@@ -88,6 +90,7 @@ class LivePart:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._size = 0
+        self._torn = False
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX)
 
@@ -95,25 +98,34 @@ class LivePart:
         """Write whole lines with one call, all or none.
 
         Raises:
-            OSError: the disk cannot be written.
+            OSError: the disk cannot be written, or what it took by half before cannot be taken back.
         """
+        self._take_back()
         try:
             if os.write(self._file, content) != len(content):
                 raise OSError(f"{self.path} took only some of {len(content)} bytes; the disk is full")
         except OSError:
-            os.ftruncate(self._file, self._size)
+            self._torn = True
+            self._take_back()
             raise
         self._size += len(content)
+
+    def _take_back(self) -> None:
+        """Cut off what a failed write may have left; until that succeeds, no line may follow it."""
+        if self._torn:
+            os.ftruncate(self._file, self._size)
+            self._torn = False
 
     def leave(self) -> None:
         """End the batch and let it wait for the database, safe from a power cut too; an empty one is removed.
 
         Raises:
-            OSError: the disk cannot be written.
+            OSError: the disk cannot be written; ``Spool.look`` finds the batch, as that of a process that died.
         """
         if not self._size:
             return self.drop()
         try:
+            self._take_back()
             os.fsync(self._file)  # otherwise a power cut can leave the name without the content
             self.path.rename(self.path.with_suffix(SUFFIX))
         finally:
@@ -157,7 +169,9 @@ def put_aside(part: Path) -> None:
 
 
 def _adopt(live: Path) -> None:
-    """Let a batch wait whose process died; a line that it did not finish belongs to no answer and is cut off.
+    """Let a batch wait whose process died, or remove it where it holds no whole line.
+
+    A line that was not finished belongs to no answer and is cut off.
 
     Raises:
         FileNotFoundError: its process, or another worker, has ended it meanwhile.
@@ -168,10 +182,12 @@ def _adopt(live: Path) -> None:
         except BlockingIOError:
             return
         whole = file.read().rfind(b"\n") + 1
-        if whole:  # an empty one may be locked by its process a moment later
+        if whole:
             file.truncate(whole)
             os.fsync(file.fileno())
             live.rename(live.with_suffix(SUFFIX))
+        elif clock.now().timestamp() - os.fstat(file.fileno()).st_mtime > EMPTY_FOR_SECONDS:
+            live.unlink()
 
 
 def _size(part: Path) -> int:

@@ -6,15 +6,15 @@ serving as they come in.
 """
 
 import json
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from datetime import datetime
 from functools import lru_cache
 from threading import Lock
 from time import monotonic
 from typing import Any
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import Row, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from crewflow_assets import clock
@@ -26,8 +26,11 @@ from crewflow_assets.store.tables import Event
 
 KINDS = ("record_version", "conflict", "conflict_decision")
 SETTLE_EVERY_SECONDS = 60.0
+MOST_COMPANIES = 2_000
+FAR_BEHIND = 10_000
+"""Events of all companies beyond which a company's new ones are looked up among its own."""
 _EVENTS = select(Event.id, Event.company_id, Event.kind, Event.occurred_at, Event.payload).order_by(Event.id)
-ALL = _EVENTS.where(Event.company_id.in_(bindparam("companies", expanding=True)), Event.kind.in_(KINDS))
+OF_ONE = _EVENTS.where(Event.company_id == bindparam("company"), Event.kind.in_(KINDS), Event.id > bindparam("after"))
 NEWER = _EVENTS.where(
     Event.id > bindparam("after"),  # by this index: the others know no newest events, so they are hidden
     (Event.company_id + "").in_(bindparam("companies", expanding=True)),
@@ -108,8 +111,8 @@ class _Kept:
     """The histories of one database's companies, as far as they were fed."""
 
     def __init__(self) -> None:
-        self._fed: dict[str, tuple[int, History]] = {}
-        """By company, up to which event of the inbox, and the history."""
+        self._fed: OrderedDict[str, tuple[int, History]] = OrderedDict()
+        """By company, up to which event of the inbox, and the history; those asked about last at the end."""
         self._settled = 0
         """Nothing is committed any more before this event."""
         self._settle_at = 0.0
@@ -120,20 +123,30 @@ class _Kept:
         Events of one company are written while its row is locked, so their ids grow in the order of their commits.
         """
         settled = self._settle(session)
-        known = companies & self._fed.keys()
-        rows = [*session.execute(ALL, {"companies": list(companies - known)})] if companies - known else []
-        if known:
-            after = min(self._fed[company][0] for company in known)
-            rows += session.execute(NEWER, {"companies": list(known), "after": after})
+        for company in companies:
+            self._fed.setdefault(company, (0, History()))
+            self._fed.move_to_end(company)
+        marks = {company: self._fed[company][0] for company in companies}
+        behind = {company for company, mark in marks.items() if not mark or settled - mark > FAR_BEHIND}
+        for company in behind:
+            self._feed(session.execute(OF_ONE, {"company": company, "after": marks[company]}))
+        if near := companies - behind:
+            after = min(marks[company] for company in near)
+            self._feed(session.execute(NEWER, {"companies": list(near), "after": after}))
+        found = {}
+        for company in companies:
+            last, found[company] = self._fed[company]
+            self._fed[company] = max(last, settled), found[company]
+        while len(self._fed) > MOST_COMPANIES:
+            self._fed.popitem(last=False)
+        return found
+
+    def _feed(self, rows: Iterable[Row[int, str, str, datetime, dict[str, Any]]]) -> None:
         for id_, company, kind, at, payload in rows:
-            last, history = self._fed.get(company) or (0, History())
+            last, history = self._fed[company]
             if id_ > last:
                 history.feed(company, kind, at, payload)
                 self._fed[company] = id_, history
-        for company in companies:
-            last, history = self._fed.get(company) or (0, History())
-            self._fed[company] = max(last, settled), history
-        return {company: self._fed[company][1] for company in companies}
 
     def _settle(self, session: Session) -> int:
         """Return the event where the next look may begin, so that it goes through minutes and not months.

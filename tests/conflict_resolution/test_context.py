@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.event import listen
 
 from crewflow_assets import clock
 from crewflow_assets.conflict_resolution import context
@@ -186,6 +187,50 @@ def test_new_events_are_found_by_their_ids_and_not_among_all_of_a_company(sqlite
         query = asked.compile(session.get_bind(), compile_kwargs={"literal_binds": True})
         steps = " ".join(str(row) for row in session.execute(text(f"EXPLAIN QUERY PLAN {query}")))
     assert "SEARCH events USING INTEGER PRIMARY KEY (rowid>?)" in steps
+
+
+def test_a_company_that_is_far_behind_is_brought_up_to_date_from_its_own_events(
+    sqlite_store: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context, "FAR_BEHIND", 10)
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if "events.payload" in statement:
+            asked.append(("by id" if "events.company_id ||" in statement else "by company", parameters))
+
+    add_companies("c-1", "c-2")
+    post(decided("c-1", 1) + decided("c-2", 1))
+    assert choices_of("c-1", "c-2") == [1, 1]
+    post([event for number in range(2, 9) for event in decided("c-2", number)])
+    assert choices_of("c-2") == [8]
+    post(decided("c-1", 2) + decided("c-2", 9))
+    listen(sqlite_store, "before_cursor_execute", note)
+    assert choices_of("c-1", "c-2") == [2, 9]
+    assert [(how, {4, 18} & set(parameters)) for how, parameters in asked] == [("by company", {4}), ("by id", {18})]
+    post(decided("c-1", 3))
+    asked.clear()
+    assert choices_of("c-1", "c-2") == [3, 9]
+    assert [how for how, _ in asked] == ["by id"]
+
+
+def test_the_events_of_one_company_are_found_by_its_index(sqlite_store: Engine) -> None:
+    with reading() as session:
+        query = context.OF_ONE.params(company="c-1", after=7)
+        sql = query.compile(session.get_bind(), compile_kwargs={"literal_binds": True})
+        steps = " ".join(str(row) for row in session.execute(text(f"EXPLAIN QUERY PLAN {sql}")))
+    assert "(company_id=?" in steps
+
+
+def test_only_the_companies_asked_about_last_are_kept(store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context, "MOST_COMPANIES", 2)
+    add_companies("c-1", "c-2", "c-3")
+    post(decided("c-1", 1) + decided("c-2", 1) + decided("c-3", 1))
+    assert choices_of("c-1", "c-2", "c-3", "c-unknown") == [1, 1, 1, 0]
+    assert choices_of("c-1") == choices_of("c-2") == choices_of("c-1") == choices_of("c-3") == [1]
+    assert list(context._kept(str(store.url))._fed) == ["c-1", "c-3"]
+    post(decided("c-2", 2))
+    assert choices_of("c-2", "c-1") == [2, 1]
 
 
 def test_the_lake_gives_what_the_events_give(filled: list[Any]) -> None:

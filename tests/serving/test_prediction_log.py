@@ -206,6 +206,20 @@ def test_a_line_that_its_process_did_not_finish_is_cut_off(home: Path) -> None:
     assert [found["id"] for found in read_part(path)] == ["p-1"]
 
 
+def test_what_a_dead_process_left_without_a_whole_line_is_removed_after_a_minute(home: Path) -> None:
+    spool = Spool(home / "spool")
+    living = spool.begin()
+    files = [spool.folder / name for name in ("empty.live", "half.live", "fresh.live", living.path.name)]
+    files[1].write_bytes(b'{"id": "p-')
+    files[0].touch()
+    files[2].touch()
+    for old in (files[0], files[1], living.path):
+        os.utime(old, (clock.now().timestamp() - 61,) * 2)
+    assert spool.look() == []
+    assert set(spool.folder.iterdir()) == set(files[2:])
+    living.drop()
+
+
 def test_a_line_that_the_disk_takes_by_half_is_taken_back(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spool = Spool(home / "spool")
     part = spool.begin()
@@ -218,6 +232,36 @@ def test_a_line_that_the_disk_takes_by_half_is_taken_back(home: Path, monkeypatc
     spool.append(part, b"3\n")
     part.leave()
     assert spool.parts()[0].read_bytes() == b"1\n3\n"
+
+
+def test_a_half_line_that_cannot_be_taken_back_costs_no_whole_one(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(home / "spool")
+    write, ids = os.write, [served(f"p-{i}") for i in range(4)]
+    rows = [to_json(one.row()) + b"\n" for one in ids]
+
+    def refuse(*_: Any) -> None:
+        raise OSError("the disk is read-only")
+
+    healed, torn = spool.begin(), spool.begin()
+    spool.append(healed, rows[0])
+    spool.append(torn, rows[1])
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "ftruncate", refuse)
+        patched.setattr(os, "write", lambda file, content: write(file, content[:3]))
+        for part in (healed, torn):
+            with pytest.raises(OSError, match="read-only"):
+                spool.append(part, rows[2])
+        patched.setattr(os, "write", write)
+        with pytest.raises(OSError, match="read-only"):
+            spool.append(torn, rows[2])
+        with pytest.raises(OSError, match="read-only"):
+            torn.leave()
+    spool.append(healed, rows[3])
+    healed.leave()
+    found = [[row["id"] for row in read_part(part)] for part in Spool(home / "spool").look()]
+    assert found == [["p-0", "p-3"], ["p-1"]]
 
 
 KILLED = """

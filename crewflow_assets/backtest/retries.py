@@ -4,6 +4,7 @@ The plan, its rules, the budget of each customer and the breaker of each API are
 a reason tells the caller to do instead only the look-up is done here: whether a write took effect is read before it
 is repeated, and until that was answered, whatever else fails meanwhile. What waits for a person is made once more
 when its mending shows in the events: by the integration's first good sync, as these worlds have no record versions.
+Its retry is taken from the budget at the failure, not at the release; there is no end of 14 days to the waiting.
 """
 
 from dataclasses import dataclass
@@ -116,10 +117,12 @@ class LearnedRetries:
         uniforms = np.column_stack([uniform(key, FIRST_SALT + 10 * self._seed + place) for place in range(3)])
         plans = plan(self._predictor, described, self._values, uniforms, allowed=allowed)
         seconds = np.where(plans.retry, self._probed(failures, described, plans.seconds), np.nan)
+        waits_for = np.array([None if ruling is None else ruling.release_on for ruling in rulings], object)
         if self._resends:
-            kinds_released = np.array([None if ruling is None else ruling.release_on for ruling in rulings], object)
-            seconds = np.where(np.isnan(seconds), self._released_after(failures, kinds_released, uniforms), seconds)
+            seconds = np.where(np.isnan(seconds), self._released_after(failures, waits_for, uniforms), seconds)
         seconds = self._afforded(failures.who, failures.minute, seconds)
+        for kind, released in self._released.items():
+            released[failures.call[(waits_for == kind) & np.isfinite(seconds)]] = True
         self.told.append(Told(failures.call, failures.attempts, seconds, plans.probability))
         return Decisions(seconds, looked, np.where(np.isnan(seconds), np.nan, plans.propensity))
 
@@ -130,7 +133,7 @@ class LearnedRetries:
         """Return when each call that waits for a person is made once more, in seconds; NaN where it is not.
 
         What is looked up ahead here, the next good sync, is what the platform waits for: nothing before it is decided
-        by it. After the deadline a call is not worth making.
+        by it. After the deadline a call is not worth making. Each call is released once by each kind of mending.
         """
         seen = self._world.surroundings.next_success(failures.who, failures.minute)
         passed = (seen - failures.minute) * 60 + TRANSIT.total_seconds() + release_delay(uniforms[:, 2])
@@ -139,7 +142,6 @@ class LearnedRetries:
         seconds = np.full(len(failures), np.nan)
         for kind, released in self._released.items():
             mine = (kinds == kind) & in_time & ~released[failures.call]
-            released[failures.call[mine]] = True
             seconds[mine] = passed[mine]
         return seconds
 

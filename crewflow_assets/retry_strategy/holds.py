@@ -1,15 +1,16 @@
 """Calls that wait for a person, made once more when what refused them shows as mended.
 
 Which calls: the classes of ``rules.RELEASED_ON``, where the caller named the call. What shows the mending: a sync of
-the same integration that succeeds again, or a new version of the record that the call carries; without a named record
-a sync in which no record was refused. A sync releases a call once, for it proves less than an edit of the record.
+the same integration that succeeds again, or a new version, on either side, of the record that the call carries,
+unless a command of ours made it; without a named record a sync that says that none was refused. A sync releases a
+call once, whether or not the call names a record, for it proves less than an edit of the record.
 
 The receiver is told through the outbox (``retry.release``). Each release takes one from the retry budget; where that
 is used up, the call goes on waiting for the next such event.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,7 +24,7 @@ from crewflow_assets.ingest.events import EventHandler, RecordedEvent
 from crewflow_assets.outbox.queue import NewCommand, RefusalHandler, command_key, enqueue_many
 from crewflow_assets.retry_strategy.contract import ErrorClass, ReleaseOn
 from crewflow_assets.retry_strategy.delays import release_delay
-from crewflow_assets.retry_strategy.ledger import Wanted, admit
+from crewflow_assets.retry_strategy.ledger import Wanted, admit, dialect_insert
 from crewflow_assets.store.audit import write_audit
 from crewflow_assets.store.database import VALUES_PER_QUERY, batched
 from crewflow_assets.store.retry_tables import RetryHold
@@ -36,6 +37,7 @@ LONGEST = timedelta(days=14)
 """A call that nobody mended for so long is not made by itself any more: what it carries may be out of date."""
 
 KEYS = (RetryHold.company_id, RetryHold.integration_id, RetryHold.call_id, RetryHold.release_on)
+COLUMNS = len(RetryHold.__table__.columns)
 
 Key = tuple[str, str]
 """Company and integration."""
@@ -66,6 +68,9 @@ class Refused:
 def hold(session: Session, calls: Sequence[Refused], at: datetime) -> list[bool]:
     """Let calls wait for their mending from now on, and say of each whether it does.
 
+    Now is taken for the moment of the failure, as nobody tells that: what shows the mending has to happen later. For
+    a call that waits already the moment stays, as its mending may have happened since, and its event may come late.
+
     A call of an unknown company does not: no event can come in for it. Nor does one that a sync released before, and
     that was refused all the same.
     """
@@ -75,32 +80,33 @@ def hold(session: Session, calls: Sequence[Refused], at: datetime) -> list[bool]
         for part in batched(companies)
         for company in session.scalars(select(Company.id).where(Company.id.in_(part)))
     }
-    session.execute(delete(RetryHold).where(RetryHold.company_id.in_(sorted(known)), RetryHold.until <= at))
-    rows = _rows(session, sorted({call.key for call in calls}))
+    lasting = {call.key: call for call in calls if call.company_id in known and call.until > at}
+    rows = _rows(session, [lasting[key] for key in sorted(lasting)], at)
     found = []
     for call in calls:
         row = rows.get(call.key)
-        waits = call.company_id in known and call.until > at
-        if waits and row is not None:
-            waits = row.state == WAITING or (row.state == RELEASED and call.record_id is not None)
-        if waits:
-            if row is None:
-                row = rows[call.key] = RetryHold(
-                    company_id=call.company_id,
-                    integration_id=call.integration_id,
-                    call_id=call.call_id,
-                    release_on=call.release_on,
-                )
-                session.add(row)
+        waits = row is not None and call.until > at and _may_wait(row, call, at)
+        if row is not None and waits:
+            if row.state != WAITING or row.until <= at:
+                row.failed_at = at
             row.system, row.error_class, row.state = call.system, call.error_class, WAITING
-            row.record_type, row.record_id = call.record_type, call.record_id
-            row.failed_at, row.until = at, call.until
+            row.record_type, row.record_id, row.until = call.record_type, call.record_id, call.until
         found.append(waits)
+    _forget_expired(session, known, at)
     return found
 
 
+def _may_wait(row: RetryHold, call: Refused, at: datetime) -> bool:
+    """Say whether a call waits from now on, by its row: a new one, or what became of the call before."""
+    edits = call.release_on == "record_edited" and call.record_id is not None
+    return row.until <= at or row.state == WAITING or (row.state == RELEASED and edits)
+
+
 def see_attempts(session: Session, events: Sequence[RecordedEvent]) -> None:
-    """Release the calls whose mending shows in good ``sync_attempt`` events."""
+    """Release the calls whose mending shows in good ``sync_attempt`` events.
+
+    That no record was refused the event has to say itself: 0 is also what is assumed where it does not tell.
+    """
     good: dict[Key, datetime] = {}
     clean: dict[Key, datetime] = {}
     for recorded in events:
@@ -109,7 +115,7 @@ def see_attempts(session: Session, events: Sequence[RecordedEvent]) -> None:
         if attempt.ok:
             key = (recorded.event.company_id, attempt.integration_id)
             _later(good, key, recorded.event.occurred_at)
-            if not attempt.records_failed:
+            if "records_failed" in attempt.model_fields_set and attempt.records_failed == 0:
                 _later(clean, key, recorded.event.occurred_at)
     if not good:
         return
@@ -129,11 +135,16 @@ def see_attempts(session: Session, events: Sequence[RecordedEvent]) -> None:
 
 
 def see_versions(session: Session, events: Sequence[RecordedEvent]) -> None:
-    """Release the calls whose records changed by ``record_version`` events."""
+    """Release the calls whose records changed by ``record_version`` events of either side.
+
+    A version that a command of ours made (``command_id``) is nobody's mending.
+    """
     changed: dict[Record, datetime] = {}
     for recorded in events:
         version = recorded.payload
         assert isinstance(version, RecordVersion)
+        if version.command_id is not None:  # our own write, as for conflicts: nobody mended anything
+            continue
         key = (recorded.event.company_id, version.record_type, version.record_id)
         _later(changed, key, recorded.event.occurred_at)
     columns = tuple_(RetryHold.company_id, RetryHold.record_type, RetryHold.record_id)
@@ -150,29 +161,49 @@ def see_versions(session: Session, events: Sequence[RecordedEvent]) -> None:
 
 
 def note_refused(session: Session, command: OutboxCommand, reason: str) -> None:
-    """Note that the receiver would not make a call again; it is not released any more."""
+    """Note that the receiver would not make a call again; it is not released any more.
+
+    Where the call was made again and failed once more meanwhile, it waits for another mending: that goes on.
+    """
     told = command.payload
     key = (command.company, told["integration_id"], told["call_id"], told["release_on"])
     row = session.get(RetryHold, key, with_for_update=True)
-    if row is not None:
+    before = None if row is None else row.state
+    if row is not None and row.failed_at == datetime.fromisoformat(told["failed_at"]):
         row.state = REFUSED
-    _audit(session, command.company, told["call_id"], "retry.refused", {"reason": reason}, actor=OUTBOX)
+    after = {"state": None if row is None else row.state, "reason": reason}
+    _audit(session, command.company, told["call_id"], "retry.refused", before, after, actor=OUTBOX)
 
 
 EVENT_HANDLERS: dict[str, EventHandler] = {"sync_attempt": see_attempts, "record_version": see_versions}
 REFUSAL_HANDLERS: dict[str, RefusalHandler] = {COMMAND: note_refused}
 
 
-def _rows(session: Session, keys: Sequence[tuple[str, str, str, str]]) -> dict[tuple[str, str, str, str], RetryHold]:
-    return {
-        (row.company_id, row.integration_id, row.call_id, row.release_on): row
-        for part in batched(keys, VALUES_PER_QUERY // 4)
-        for row in session.scalars(_locked().where(tuple_(*KEYS).in_(part)))
-    }
+def _rows(session: Session, calls: Sequence[Refused], at: datetime) -> dict[tuple[str, str, str, str], RetryHold]:
+    """Return the rows of calls, locked in the order of their keys, in which the calls come; new ones wait.
+
+    They are inserted first: a lock on a row that is not there yet would keep nobody else from inserting it.
+    An expired row that somebody forgets between the two is missed; its call does not wait, and its answer says so.
+    """
+    found: dict[tuple[str, str, str, str], RetryHold] = {}
+    for some in batched(calls, VALUES_PER_QUERY // COLUMNS):
+        values = [asdict(call) | {"state": WAITING, "failed_at": at} for call in some]
+        session.execute(dialect_insert(session)(RetryHold).on_conflict_do_nothing(), values)
+        locked = session.scalars(_locked().where(tuple_(*KEYS).in_([call.key for call in some])))
+        found |= {(row.company_id, row.integration_id, row.call_id, row.release_on): row for row in locked}
+    return found
+
+
+def _forget_expired(session: Session, companies: Collection[str], at: datetime) -> None:
+    """Delete what waits no more, but for what others hold just now; last, so that nobody waits for us meanwhile."""
+    over = select(*KEYS).where(RetryHold.company_id.in_(companies), RetryHold.until <= at).order_by(*KEYS)
+    keys = session.execute(over.limit(VALUES_PER_QUERY // len(KEYS)).with_for_update(skip_locked=True)).all()
+    gone = delete(RetryHold).where(tuple_(*KEYS).in_([tuple(key) for key in keys]))
+    session.execute(gone, execution_options={"synchronize_session": False})
 
 
 def _waiting() -> Select[RetryHold]:
-    return _locked().where(RetryHold.state == WAITING)
+    return _locked().where(RetryHold.state == WAITING, RetryHold.until > clock.now())
 
 
 def _locked() -> Select[RetryHold]:
@@ -189,7 +220,7 @@ def _release(
 ) -> None:
     """Tell the receiver to make calls again that failed before their mending showed, as far as budgets go."""
     at = clock.now()
-    due = [row for row in rows if row.until > at and (moment := shown(row)) is not None and moment > row.failed_at]
+    due = [row for row in rows if (moment := shown(row)) is not None and moment > row.failed_at]
     if not due:
         return
     due.sort(key=lambda row: (row.company_id, row.failed_at, row.integration_id, row.call_id))
@@ -222,7 +253,7 @@ def _release(
                 idempotency_key=key,
             )
         )
-        _audit(session, row.company_id, row.call_id, COMMAND, payload, actor=ACTOR)
+        _audit(session, row.company_id, row.call_id, COMMAND, WAITING, payload, actor=ACTOR)
     enqueue_many(session, commands)
 
 
@@ -231,8 +262,16 @@ def _delay(row: RetryHold) -> float:
 
 
 def _audit(
-    session: Session, company_id: str, call_id: str, action: str, after: Mapping[str, object], *, actor: str
+    session: Session,
+    company_id: str,
+    call_id: str,
+    action: str,
+    before: str | None,
+    after: Mapping[str, object],
+    *,
+    actor: str,
 ) -> None:
+    """Write what became of a call; ``before`` is its state until then, None where it was forgotten."""
     write_audit(
         session,
         company_id=company_id,
@@ -240,6 +279,6 @@ def _audit(
         action=action,
         subject_type="call",
         subject_id=call_id,
-        before={"state": WAITING} if action == COMMAND else {"state": RELEASED},
+        before=None if before is None else {"state": before},
         after=dict(after),
     )

@@ -70,7 +70,7 @@ def _budgets(session: Session, keys: Sequence[tuple[str, str]], at: datetime) ->
     found: dict[tuple[str, str], RetryBudget] = {}
     for some in batched(keys, VALUES_PER_QUERY // 4):
         values = [{"system": s, "company_id": c, "tokens": CAPACITY, "counted_at": at} for s, c in some]
-        session.execute(_insert(session)(RetryBudget).on_conflict_do_nothing(), values)
+        session.execute(dialect_insert(session)(RetryBudget).on_conflict_do_nothing(), values)
         wanted = (
             select(RetryBudget)
             .where(tuple_(RetryBudget.system, RetryBudget.company_id).in_(some))
@@ -84,9 +84,10 @@ def _budgets(session: Session, keys: Sequence[tuple[str, str]], at: datetime) ->
 def _breaker(session: Session, system: str) -> RetryBreaker:
     """Return the row, locked; a new one lets the next retry through at once."""
     values = {"system": system, "next_probe_at": datetime(1970, 1, 1, tzinfo=UTC)}
-    session.execute(_insert(session)(RetryBreaker).values(**values).on_conflict_do_nothing())
+    session.execute(dialect_insert(session)(RetryBreaker).values(**values).on_conflict_do_nothing())
     return session.get_one(RetryBreaker, system, with_for_update=True)
 
 
-def _insert(session: Session) -> Any:
+def dialect_insert(session: Session) -> Any:
+    """Return the ``insert`` of the session's database, which has ``on_conflict_do_nothing``."""
     return postgres_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert

@@ -37,8 +37,9 @@ class RetryHold(Base):
 
     ``state``: ``waiting`` until ``until``; ``released`` once the receiver was told to make it again, ``refused``
     where the receiver would not. What is released or refused is kept until ``until``, so that the same call is not
-    released by each further sync. Without a record, ``record_type`` and ``record_id`` are null. ``company_id`` is no
-    foreign key, as in ``RetryBudget``.
+    released by each further sync. ``failed_at`` is when a plan was first asked for the failure that it waits after:
+    mendings count that happened later. ``released_at`` is of the last release. Without a record, ``record_type`` and
+    ``record_id`` are null. ``company_id`` is no foreign key, as in ``RetryBudget``.
     """
 
     __tablename__ = "retry_holds"

@@ -1,5 +1,7 @@
 """The learned retries in the twin: the same features, the same rules, and logs that judge new policies rightly."""
 
+from dataclasses import fields
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,7 @@ from crewflow_assets.retry_strategy.features import CONTEXT, context_rows
 from crewflow_assets.retry_strategy.model import RetryPredictor, fit_table
 from crewflow_assets.retry_strategy.off_policy import evaluate, logged_of
 from crewflow_assets.retry_strategy.plan import Values
-from crewflow_assets.retry_strategy.rules import NEVER, RELEASED_ON
+from crewflow_assets.retry_strategy.rules import CAPACITY, NEVER, RELEASED_ON
 from crewflow_assets.retry_strategy.taxonomy import CLASSES
 from crewflow_assets.twin.retries import parameters
 from crewflow_assets.twin.retries.play import RetryLog, instead, play
@@ -107,6 +109,22 @@ def test_what_people_mend_is_resent_once_and_not_before_a_good_sync(
     soon = play(world, LearnedRetries(world, predictor, Values(exploration=0.0, deadline_hours=1.0)))
     late = soon.log.minute - calls.minute[soon.log.call] > 60
     assert not late[np.isin(first, [CLASSES.index(name) for name in RELEASED_ON])[soon.log.call]].any()
+
+
+def test_what_the_budget_held_back_is_still_to_be_released(world: RetryWorld, predictor: RetryPredictor) -> None:
+    ours = LearnedRetries(world, predictor, Values(exploration=0.0))
+    failures = _first_failures(world)
+    names = [CLASSES.index(name) for name in RELEASED_ON]
+    waits = np.flatnonzero(np.isin(describe(world, failures).error_class, names))
+    one_each = waits[np.unique(failures.who[waits], return_index=True)[1]]
+    asked = Failures(**{one.name: getattr(failures, one.name)[one_each] for one in fields(Failures)})
+    found = []
+    for tokens in (0.0, CAPACITY, CAPACITY):
+        ours._tokens[asked.who], ours._counted[asked.who] = tokens, asked.minute
+        found.append(np.isfinite(ours.decide(asked).delay_seconds).sum())
+    assert found[0] == 0
+    assert found[1] > 0
+    assert found[2] == 0
 
 
 def test_a_write_of_unknown_outcome_is_looked_up_until_that_is_answered(

@@ -1,18 +1,20 @@
 """Calls that wait for a person are made once more when the mending shows in the events, and not before."""
 
+import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, func, select, text, update
 
 from crewflow_assets import clock
 from crewflow_assets.handlers import EVENT_HANDLERS, REFUSAL_HANDLERS
+from crewflow_assets.ingest.events import record_events
 from crewflow_assets.outbox.queue import give_up
 from crewflow_assets.retry_strategy.answering import answer
 from crewflow_assets.retry_strategy.delays import RELEASE_SPREAD, SHORTEST
-from crewflow_assets.retry_strategy.holds import LONGEST
+from crewflow_assets.retry_strategy.holds import LONGEST, Refused, hold
 from crewflow_assets.retry_strategy.recent import _recent
 from crewflow_assets.retry_strategy.rules import CAPACITY, NEVER, RELEASED_ON
 from crewflow_assets.settings import get_settings
@@ -60,9 +62,9 @@ def synced(number: int, at: datetime, *, company: str = "c-1", **payload: Any) -
     post(attempt(number, company, at, **payload), at=at + MINUTE, handlers=EVENT_HANDLERS)
 
 
-def edited(number: int, at: datetime, record_id: str = "t-1", record_type: str = "timecard") -> None:
-    version = {"record_type": record_type, "record_id": record_id, "side": "crewflow", "version": str(number)}
-    changed = event("record_version", number, "c-1", at).model_copy(update={"payload": version | {"values": {}}})
+def edited(number: int, at: datetime, **payload: Any) -> None:
+    usual = {"record_type": "timecard", "record_id": "t-1", "side": "crewflow", "version": str(number), "values": {}}
+    changed = event("record_version", number, "c-1", at).model_copy(update={"payload": usual | payload})
     post(changed, at=at + MINUTE, handlers=EVENT_HANDLERS)
 
 
@@ -99,10 +101,12 @@ def test_a_sync_from_before_the_failure_proves_nothing(asked: Engine) -> None:
     assert told() == []
 
 
-def test_a_sync_releases_a_call_once(asked: Engine) -> None:
-    ask(**REVOKED)
+@pytest.mark.parametrize("record_id", [None, "t-1"])
+def test_a_sync_releases_a_call_once(asked: Engine, record_id: str | None) -> None:
+    revoked = REVOKED | {"record_id": record_id}
+    ask(**revoked)
     synced(1, NOON + MINUTE)
-    again = ask(at=NOON + 3 * MINUTE, **REVOKED)
+    again = ask(at=NOON + 3 * MINUTE, **revoked)
     assert (again["alternative"], again["release_on"]) == ("queue_for_manual", None)
     assert "retry.release" not in again["reason"]
     synced(2, NOON + 5 * MINUTE)
@@ -121,11 +125,31 @@ def test_an_edit_of_the_record_releases_it_each_time(asked_of_both: Engine) -> N
     assert [one.payload["record_id"] for one in told()] == ["t-1", "t-1"]
 
 
-def test_without_a_named_record_a_sync_that_refuses_none_shows_it(asked: Engine) -> None:
+def test_asking_again_loses_no_edit_whose_event_is_late(asked_of_both: Engine) -> None:
+    ask(**NAMED)
+    ask(at=NOON + 2 * MINUTE, **NAMED)
+    edited(1, NOON + MINUTE)
+    assert [one.payload["failed_at"] for one in told()] == [NOON.isoformat()]
+    ask(at=NOON + 4 * MINUTE, **NAMED)
+    edited(2, NOON + 3 * MINUTE)
+    assert len(told()) == 1
+
+
+@pytest.mark.parametrize("side", ["crewflow", "external"])
+def test_our_own_write_is_no_mending(asked: Engine, side: str) -> None:
+    ask(**NAMED)
+    edited(1, NOON + MINUTE, side=side, command_id="cmd_1")
+    assert told() == []
+    edited(2, NOON + 2 * MINUTE, side=side)
+    assert len(told()) == 1
+
+
+def test_without_a_named_record_a_sync_that_says_it_refused_none_shows_it(asked: Engine) -> None:
     assert ask(**REJECTED)["release_on"] == "record_edited"
     synced(1, NOON + MINUTE, records_failed=2)
+    synced(2, NOON + 2 * MINUTE)  # which does not tell
     assert told() == []
-    synced(2, NOON + 2 * MINUTE)
+    synced(3, NOON + 3 * MINUTE, records_failed=0)
     assert len(told()) == 1
 
 
@@ -181,10 +205,24 @@ def test_what_the_receiver_refuses_is_not_released_again(asked: Engine) -> None:
     edited(2, NOON + 5 * MINUTE)
     assert len(told()) == 1
     with reading() as session:
-        assert session.scalars(select(AuditEntry.action).where(AuditEntry.subject_id == "call-1")).all() == [
-            "retry.release",
-            "retry.refused",
-        ]
+        released, refusal = session.scalars(select(AuditEntry).where(AuditEntry.subject_id == "call-1"))
+    assert (released.action, released.before) == ("retry.release", {"state": "waiting"})
+    assert (refusal.action, refusal.before) == ("retry.refused", {"state": "released"})
+    assert refusal.after == {"state": "refused", "reason": "no such call"}
+
+
+def test_a_late_refusal_leaves_what_waits_since(asked: Engine) -> None:
+    ask(**NAMED)
+    edited(1, NOON + MINUTE)
+    assert ask(at=NOON + 3 * MINUTE, **NAMED)["release_on"] == "record_edited"
+    with clock.fixed(NOON + 4 * MINUTE), transaction() as session:
+        give_up(session, told()[0].idempotency_key, "was made by hand", REFUSAL_HANDLERS)
+    with reading() as session:
+        entry = session.scalars(select(AuditEntry).where(AuditEntry.action == "retry.refused")).one()
+        assert entry.before == {"state": "waiting"}
+        assert entry.after == {"state": "waiting", "reason": "was made by hand"}
+    edited(2, NOON + 5 * MINUTE)
+    assert len(told()) == 2
 
 
 def test_a_batch_takes_up_a_call_once(asked: Engine) -> None:
@@ -193,3 +231,69 @@ def test_a_batch_takes_up_a_call_once(asked: Engine) -> None:
     assert [one.fields["release_on"] for one in found] == ["reauthorised", "reauthorised", None]
     synced(1, NOON + MINUTE)
     assert len(told()) == 1
+
+
+def refused(call_id: str, until: datetime = NOON + timedelta(days=1)) -> Refused:
+    return Refused(
+        company_id="c-1",
+        integration_id="i-3",
+        call_id=call_id,
+        release_on="reauthorised",
+        system="quickbooks",
+        error_class="auth",
+        record_type=None,
+        record_id=None,
+        until=until,
+    )
+
+
+def test_two_first_requests_about_a_call_at_once_both_wait(postgres_store: Engine) -> None:
+    add_companies()
+    found: list[list[bool]] = []
+
+    def second() -> None:
+        with transaction() as session:
+            found.append(hold(session, [refused("call-0"), refused("call-1")], NOON))
+
+    thread = threading.Thread(target=second)
+    with transaction() as session:
+        assert hold(session, [refused("call-1")], NOON) == [True]
+        session.flush()
+        thread.start()
+        while thread.is_alive() and not _someone_waits(postgres_store):
+            thread.join(0.01)
+    thread.join()
+    assert found == [[True, True]]
+    with reading() as session:
+        assert session.scalar(select(func.count()).select_from(RetryHold)) == 2
+
+
+def _someone_waits(store: Engine) -> bool:
+    with store.connect() as connection:
+        return bool(connection.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")))
+
+
+def test_nobody_waits_for_the_lock_of_a_call_that_waits_no_more(postgres_store: Engine) -> None:
+    add_companies()
+    with transaction() as session:
+        hold(session, [refused(f"old-{number}") for number in (2, 1)], NOON)
+    later = NOON + timedelta(days=2)
+    with transaction() as other:
+        other.scalars(select(RetryHold).where(RetryHold.call_id == "old-2").with_for_update()).one()
+        with transaction() as session:
+            session.execute(text("SET LOCAL lock_timeout = '1s'"))
+            assert hold(session, [refused("call-1", until=later + MINUTE)], later) == [True]
+        with clock.fixed(later), transaction() as session:
+            session.execute(text("SET LOCAL lock_timeout = '1s'"))
+            record_events(session, [attempt(1, "c-1", later - MINUTE)], handlers=EVENT_HANDLERS)
+    with reading() as session:
+        assert session.scalars(select(RetryHold.call_id).order_by(RetryHold.call_id)).all() == ["call-1", "old-2"]
+
+
+def test_what_waits_no_more_can_wait_anew(asked_of_both: Engine) -> None:
+    ask(**REVOKED)
+    synced(1, NOON + MINUTE)
+    later = NOON + LONGEST + timedelta(days=1)
+    assert ask(at=later, **REVOKED)["release_on"] == "reauthorised"
+    synced(2, later + MINUTE)
+    assert len(told()) == 2

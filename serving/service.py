@@ -29,6 +29,9 @@ from serving.runtime import Runtime
 TIMEOUT_SECONDS = 60
 MOST_AT_ONCE = 512
 LOOPBACK = "127.0.0.1"
+WORKER_ENVIRONMENT = {"BENTOML_DO_NOT_TRACK": "True", "OMP_NUM_THREADS": "1"}
+"""Unless the environment says otherwise. A request's small products of matrices gain nothing from threads, and with
+several requests at once BLAS's threads wait for each other, spinning."""
 
 
 class GuardedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML is untyped to mypy
@@ -94,7 +97,7 @@ def make_service(specs: Iterable[ModelSpec], *, name: str, source: Source, port:
         traffic={"timeout": TIMEOUT_SECONDS, "max_concurrency": MOST_AT_ONCE},
         logging={"access": {"enabled": False}},  # the guard writes one without personal data
         metrics={"enabled": True},
-        envs=[{"name": "BENTOML_DO_NOT_TRACK", "value": "True"}],
+        envs=[{"name": name, "value": value} for name, value in WORKER_ENVIRONMENT.items()],
     )(decorated)
     service.add_asgi_middleware(RestorePath)
     service.runtime = runtime

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from sqlalchemy import Engine, func, select
 
@@ -36,7 +37,7 @@ def free_port() -> int:
 @pytest.fixture
 def environment(sqlite_store: Engine, home: Path) -> dict[str, str]:
     return {
-        **{name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"},
+        **{name: os.environ[name] for name in os.environ.keys() - {"PROMETHEUS_MULTIPROC_DIR", "OMP_NUM_THREADS"}},
         "CREWFLOW_HOME": str(home),
         "BENTOML_HOME": str(home / "bentoml"),
     }
@@ -110,6 +111,10 @@ def test_the_gateway_from_start_to_end(
     token, _ = new_key("c-17")
     platform, _ = new_key(None)
     assert httpx.get(f"{url}/livez").status_code == 200
+    workers = psutil.Process(process.pid).children(recursive=True)
+    assert {
+        worker.environ()["OMP_NUM_THREADS"] for worker in workers if "worker.service" in str(worker.cmdline())
+    } == {"1"}
     nothing = httpx.post(f"{url}/v1/cost_code_mapping/predict", json=MAPPING_INPUT, headers=bearer(token))
     assert nothing.status_code == 503
     assert "crewflow" in nothing.json()["detail"]

@@ -1,27 +1,30 @@
-# make demo · make test · make up · make lint: each first makes the virtual environment, if it is not there yet.
+# `make help` lists what there is; each first makes the virtual environment, if it is not there yet.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test up lint install clean
+.PHONY: help demo test up lint install clean
 
-demo: install
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+demo: install ## fill a simulated world, train every model, ask each one question over HTTP
 	$(BIN)/crewflow demo
 
-test: lint
+test: lint ## linters, types, import rules and all tests
 	$(BIN)/pytest --numprocesses auto --quiet
 
-up: install
+up: install ## Dagster, MLflow, the gateway and the outbox worker together; Ctrl-C stops all
 	$(BIN)/crewflow up
 
-lint: install
+lint: install ## linters, types and import rules alone
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-install: $(VENV)/installed
+install: $(VENV)/installed ## the virtual environment alone; some minutes the first time
 
 # torch comes first and alone: once it is there, no other package's range can pull another build of it.
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -30,5 +33,5 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-clean:
+clean: ## remove the virtual environment and ./var, with all data in it
 	rm -rf $(VENV) var

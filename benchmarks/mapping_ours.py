@@ -2,7 +2,8 @@
 
 With other firms' labels, each code of another firm is asked as production would ask it: once without history and once
 with a random share of its own firm's labels; what is learned from others is fitted without the firm that is asked.
-Whether the simulated companies' weights are a prior is chosen by the likelihood of the other firms' labels.
+Whether the simulated companies' weights are a prior, and how much a code leans on the codes like it, is chosen by the
+likelihood of the other firms' labels.
 The targets are public schemes, no customer's data, so one firm is enough for the pool (the product asks for five).
 """
 
@@ -13,21 +14,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.mapping_data import Split, Task
+from benchmarks.mapping_kernel import Kernel, KernelHead
+from benchmarks.mapping_list import Neighbours
 from benchmarks.mapping_methods import Floats, parts_of
 from benchmarks.mapping_ranker import (
     REFIT_ITERATIONS,
+    SIMULATED,
     Block,
     Practised,
     Recipe,
     fit_logit,
     fit_practised,
 )
+from benchmarks.mapping_words import word_features
 from crewflow_assets.cost_code_mapping.adaptation import Adaptation, Pairs, fit_adaptation
 from crewflow_assets.cost_code_mapping.features import COLUMN, FEATURES, candidate_features
 from crewflow_assets.cost_code_mapping.history import History
 from crewflow_assets.cost_code_mapping.model import MappingPredictor
 from crewflow_assets.cost_code_mapping.pool import Pool, pool_features
-from crewflow_assets.cost_code_mapping.text import normalised, stacked, unordered
+from crewflow_assets.cost_code_mapping.text import grams, normalised, stacked, unordered
 from crewflow_assets.encoder import encoder
 
 SHARES = (0.05, 0.1, 0.25, 0.5)
@@ -37,8 +42,8 @@ SPELLING_SHARPNESS = 12.0
 SPELLING_WEIGHT = 0.3
 OWN_VOTES = 2.0
 OWN_ROWS = 5.0  # weight of the firm's own labelled codes as training rows
-LEARNED = 7
-FADING = (COLUMN["encoder_name"], -7, -6)
+LEARNED = 9
+FADING = (COLUMN["encoder_name"], len(FEATURES), len(FEATURES) + 1)
 WIDEST_CHART = 500  # targets; chosen after the prior had hurt on 1,439 (simulated charts hold 64 to 134 accounts)
 KEPT_SPLITS = 3
 NOTHING: NDArray[np.int64] = np.zeros(0, np.int64)
@@ -64,6 +69,14 @@ class Workbench:
         spelt = stacked([query.name for query in task.queries])
         alike = self.embeddings @ self.embeddings.T + SPELLING_WEIGHT * (spelt @ spelt.T).toarray()
         self.close = np.exp(SPELLING_SHARPNESS * (alike - 1)).astype(np.float32)
+        self.words = word_features(task)
+        chart = task.chart
+        names = [[query.name for query in task.queries], [grams(target.name) for target in chart.targets]]
+        contexts = [[query.context for query in task.queries], [grams(target.context) for target in chart.targets]]
+        self.kernels = [Kernel.of([self.embeddings, chart.embeddings], names, task.labels)]
+        if self.has_context:
+            read = [self.context_embeddings, chart.context_embeddings]
+            self.kernels.append(Kernel.of(read, contexts, task.labels))
         self.simulated = np.zeros((n, len(task.chart)), np.float32)
         if self.world is not None:
             self.simulated[:] = [self.world.learned.of_query(q, task.chart)[:, 0] for q in task.queries]
@@ -90,6 +103,15 @@ class Workbench:
             self._asked[key] = self.own_features(split.asked, [split.own] * len(split.asked))
         return self._asked[key]
 
+    def joined(
+        self, rows: NDArray[np.int64], own: Floats, learned: Floats, histories: Sequence[NDArray[np.int64]]
+    ) -> Floats:
+        """Return all features of rows; what is known without history stands twice, to fade as history grows."""
+        both = np.concatenate([own, learned], axis=2).astype(np.float32)
+        known = np.log1p(np.array([len(history) for history in histories], np.float32)) / 5
+        fading = both[:, :, FADING] * known[:, None, None]
+        return np.concatenate([both, fading, self.words[rows]], axis=2)
+
 
 class Taught:
     """What some rows' labels teach about any other row: adapted spaces and a pool."""
@@ -102,6 +124,7 @@ class Taught:
         self.pool = Pool.of(((str(task.firms[i]), names[i], targets[i]) for i in rows), least=1)
         places = [self.pool.targets.get(normalised(target.name), -1) for target in task.chart.targets]
         self.places = np.array(places, np.int64)
+        self.heads = [KernelHead(kernel, rows) for kernel in bench.kernels]
         self.by_name = self._adapted(names, seed)
         self.by_context = None
         if bench.has_context:
@@ -121,7 +144,8 @@ class Taught:
         """Return the learned features, shape (asked, targets, LEARNED).
 
         They are the adapted cosines by name and in context, the product's pool, a pool that reads the spelling
-        too and counts the firm's own history double, and the cosine adapted on simulated companies.
+        too and counts the firm's own history double, the cosine adapted on simulated companies, and the kernel heads
+        by name and in context.
         """
         bench, chart, labels = self.bench, self.bench.task.chart, self.bench.task.labels
         found = np.zeros((len(asked), len(chart), LEARNED), np.float32)
@@ -140,6 +164,8 @@ class Taught:
             np.add.at(spelt[i], labels[history], OWN_VOTES * bench.close[row, history])
             found[i, :, 2:4], found[i, :, 4:6] = pool_features(votes[i]), pool_features(spelt[i])
         found[:, :, 6] = bench.simulated[asked]
+        for place, head in enumerate(self.heads, start=7):
+            found[:, :, place] = head.scores(asked, histories)
         return found
 
 
@@ -151,6 +177,10 @@ class Fitted:
     fit: Practised
     others: NDArray[np.int64]
     blocks: tuple[Block, Block]
+    shares: tuple[float, float]
+    """How much an answer leans on the neighbours', without history and with it."""
+    practised: tuple[Floats, Floats]
+    """What was said of the others' codes, leaning so."""
 
 
 class Ours:
@@ -172,18 +202,22 @@ class Ours:
         weights = fitted.fit.weights
         if len(split.own) > 1:
             rest = [split.own[split.own != row] for row in split.own]
-            own = _joined(self.bench.own_features(split.own, rest), fitted.taught.features(split.own, rest), rest)
+            learned = fitted.taught.features(split.own, rest)
+            own = self.bench.joined(split.own, self.bench.own_features(split.own, rest), learned, rest)
             blocks = [*fitted.blocks, (own, self.bench.task.labels[split.own], OWN_ROWS)]
             weights = fit_logit(blocks, fitted.fit.recipe, start=weights, iterations=REFIT_ITERATIONS)
         histories = [split.own] * len(split.asked)
-        return _joined(asked, fitted.taught.features(split.asked, histories), histories) @ weights
+        learned = fitted.taught.features(split.asked, histories)
+        said = self.bench.joined(split.asked, asked, learned, histories) @ weights
+        share = fitted.shares[int(len(split.own) > 0)]
+        return Neighbours.of(self.bench.task, split.asked).leaning(said, share)
 
     def practice(self, fold: str, warm: bool) -> tuple[NDArray[np.int64], Floats]:
         """See Method."""
         if (self.bench.task.firms == fold).all():
             return NOTHING, np.zeros((0, len(self.bench.task.chart)))
         fitted = self.fitted(fold)
-        return fitted.others, fitted.fit.scores[int(warm)]
+        return fitted.others, fitted.practised[int(warm)]
 
     def fitted(self, fold: str) -> Fitted:
         """Fit without a firm; kept while the same firm is asked."""
@@ -202,14 +236,20 @@ class Ours:
             taught, rows = Taught(bench, others[part != number]), np.flatnonzero(part == number)
             bare[rows] = taught.features(others[rows], [NOTHING] * len(rows))
             known[rows] = taught.features(others[rows], [histories[row] for row in rows])
-        bare = _joined(bench.bare[others], bare, [NOTHING] * len(others))
-        known = _joined(bench.with_history[others], known, histories)
+        bare = bench.joined(others, bench.bare[others], bare, [NOTHING] * len(others))
+        known = bench.joined(others, bench.with_history[others], known, histories)
         bounded = len(set(bench.task.firms[others])) == 1
         blocks: tuple[Block, Block] = ((bare, labels, 1.0), (known, labels, 1.0))
-        priors = [None] if bench.world is None else [None, _prior(bench.world)]
+        priors = [None] if bench.world is None else [None, _prior(bench.world, bench.words.shape[2])]
         fits = [fit_practised(blocks, part, Recipe(prior, bounded)) for prior in priors]
         best = max(fits, key=lambda fit: fit.likelihood)
-        return Fitted(Taught(bench, others), best, others, blocks)
+        lists = np.unique(
+            [f"{part[i]}/{bench.task.firms[row]}" for i, row in enumerate(others)], return_inverse=True
+        )[1]
+        near = [Neighbours.of(bench.task, others, lists=lists, histories=seen) for seen in (None, histories)]
+        cold, warm = (around.best_share(said, labels) for around, said in zip(near, best.scores, strict=True))
+        practised = near[0].leaning(best.scores[0], cold), near[1].leaning(best.scores[1], warm)
+        return Fitted(Taught(bench, others), best, others, blocks, (cold, warm), practised)
 
 
 class OursTwinOnly:
@@ -234,14 +274,8 @@ class OursTwinOnly:
         return others, np.concatenate([features[others], self.learned[others]], axis=2) @ self.predictor.weights
 
 
-def _prior(world: MappingPredictor) -> Floats:
-    """Return the weights that simulated companies gave, 0 for what is learned from the other firms."""
+def _prior(world: MappingPredictor, words: int) -> Floats:
+    """Return the weights that simulated companies gave, 0 for what they have not: of so many of words, of learned."""
     own, learned = np.split(world.weights, [len(FEATURES)])
-    return np.concatenate([own, np.zeros(LEARNED - 1), learned[:1], np.zeros(len(FADING))])
-
-
-def _joined(own: Floats, learned: Floats, histories: Sequence[NDArray[np.int64]]) -> Floats:
-    """Return all features; what is known without history stands twice, so that it can fade as the history grows."""
-    both = np.concatenate([own, learned], axis=2).astype(np.float32)
-    known = np.log1p(np.array([len(history) for history in histories], np.float32)) / 5
-    return np.concatenate([both, both[:, :, FADING] * known[:, None, None]], axis=2)
+    after = LEARNED - 1 - SIMULATED
+    return np.concatenate([own, np.zeros(SIMULATED), learned[:1], np.zeros(after + len(FADING) + words)])

@@ -65,7 +65,7 @@ class PostgresServer:
             if self._spawn([*create, "-E", "UTF8", "--locale=C", "--no-sync"], log).wait(timeout=120) != 0:
                 raise RuntimeError(f"initdb failed:\n{log.read_text(errors='replace')[-2000:]}")
             for _ in range(3):  # on another port if that was taken meanwhile
-                self.port = _free_port()
+                self.port = free_port()
                 if self._started():
                     return
             raise RuntimeError(f"PostgreSQL did not start:\n{self._last_words()}")
@@ -186,7 +186,8 @@ def _user() -> str:
     raise NoPostgresError("running as root, and there is no account 'postgres' or 'nobody' to run PostgreSQL as")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

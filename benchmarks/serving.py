@@ -20,6 +20,8 @@ from rich.progress import Progress
 
 from benchmarks.serving_cases import CASES, Case, Inputs, Probe
 from benchmarks.serving_figures import (
+    ALONE,
+    ALONE_BATCH,
     BATCH,
     REPEATED,
     REPEATED_BATCH,
@@ -32,7 +34,7 @@ from benchmarks.serving_figures import (
 )
 from benchmarks.serving_load import Plan, Taken
 from benchmarks.serving_servers import OURS, UNLOGGED, Server, encoded, running, servers
-from crewflow_assets import clock, registry
+from crewflow_assets import clock, registration, registry
 from crewflow_assets.batch import MODEL_NAME
 from crewflow_assets.settings import get_settings
 from crewflow_assets.store import keys, schema
@@ -42,7 +44,7 @@ CLIENTS = 8
 BATCH_SIZE = 100
 REPEATED_TEXTS = 200
 WARM = 100
-MOST_PER_SECOND = {SINGLE: 800, BATCH: 40}
+MOST_PER_SECOND = {SINGLE: 800, BATCH: 40, ALONE: 400, ALONE_BATCH: 40}
 """More requests than any server answers, so that unrepeated texts last."""
 PATIENCE_SECONDS = 1800
 
@@ -72,14 +74,14 @@ def prepare(case: Case, effort: Effort) -> str:
     with TemporaryDirectory() as folder:
         case.fit(effort.small).save(Path(folder))
         (Path(folder) / MODEL_NAME).write_text(case.spec.name)
-        record = registry.TrainingRecord(
+        record = registration.TrainingRecord(
             role="candidate",
             seed=0,
             data_until=now - timedelta(days=1),
             feature_hash="benchmark",
             code_hash="benchmark",
         )
-        version = registry.register(case.spec, Path(folder), record)
+        version = registration.register(case.spec, Path(folder), record)
     registry.promote(version, registry.CHAMPION)
     return token
 
@@ -127,16 +129,20 @@ class Bench:
     def rounds(self, progress: Progress) -> list[Measured]:
         """Measure every server under every load, in turn, round after round, so that all meet the same noise."""
         loads = [
-            (SINGLE, 1, False),
-            (REPEATED, 1, True),
-            (BATCH, BATCH_SIZE, False),
-            (REPEATED_BATCH, BATCH_SIZE, True),
+            (SINGLE, 1, False, CLIENTS),
+            (REPEATED, 1, True, CLIENTS),
+            (BATCH, BATCH_SIZE, False, CLIENTS),
+            (REPEATED_BATCH, BATCH_SIZE, True, CLIENTS),
+            (ALONE, 1, False, 1),
+            (ALONE_BATCH, BATCH_SIZE, False, 1),
         ]
         plan = [
-            (load, size, repeated, name)
-            for load, size, repeated in loads
+            (load, size, repeated, clients, name)
+            for load, size, repeated, clients in loads
             for name, (server, _) in self._urls.items()
-            if (size == 1 or (server.batch is not None and name != UNLOGGED)) and (self._case.texts or not repeated)
+            if (size == 1 or (server.batch is not None and name != UNLOGGED))
+            and (self._case.texts or not repeated)
+            and (clients > 1 or name == OURS)
         ]
         taken: dict[tuple[str, str], list[Taken]] = {}
         bar = progress.add_task(self._case.spec.name, total=self._effort.rounds * len(plan))
@@ -147,11 +153,11 @@ class Bench:
                     if repeated
                     else int(MOST_PER_SECOND[load] * self._effort.seconds) * size
                 )
-                for load, size, repeated in loads
+                for load, size, repeated, _ in loads
             }
-            for load, size, repeated, name in plan:
+            for load, size, repeated, clients, name in plan:
                 progress.update(bar, description=f"{self._case.spec.name}: {load}, {name}")
-                one = self.load(name, inputs[load], batch=size, repeated=repeated, clients=CLIENTS)
+                one = self.load(name, inputs[load], batch=size, repeated=repeated, clients=clients)
                 taken.setdefault((name, load), []).append(one)
                 progress.advance(bar)
         return [
@@ -163,7 +169,7 @@ class Bench:
                 rates=tuple(len(one.latencies) / one.seconds for one in taken[name, load]),
                 latencies=tuple(latency for one in taken[name, load] for latency in one.latencies),
             )
-            for load, size, _, name in plan
+            for load, size, _, _, name in plan
         ]
 
     def parts(self) -> dict[str, float]:
@@ -223,7 +229,7 @@ def measure(case: Case, home: Path, effort: Effort, progress: Progress) -> Found
                 progress.update(bar, description=f"{case.spec.name}: {probe.name}")
                 probes.append(bench.probe(probe))
     notes = (
-        f"{CLIENTS} clients in a process of their own on the servers' machine ({os.cpu_count()} cores, "
+        f"{CLIENTS} clients (alone: one) in a process of their own on the servers' machine ({os.cpu_count()} cores, "
         f"{platform.machine()}); batches of {BATCH_SIZE}; {effort.rounds} rounds of {effort.seconds:g} s each, all "
         "servers in turn; one process a server, keys and logs on for ours.",
     )

@@ -118,7 +118,7 @@ def _write_mapping(_small: bool, large: bool) -> None:
 
 
 def _write_companies(session: "Session", large: bool) -> None:
-    from crewflow_assets.cost_code_mapping.actions import EVENT_HANDLERS
+    from crewflow_assets.cost_code_mapping.posted import EVENT_HANDLERS
     from crewflow_assets.ingest.event_kinds import EventIn
     from crewflow_assets.ingest.events import record_events
     from crewflow_assets.ingest.files import import_rows

@@ -9,11 +9,13 @@ import numpy as np
 
 from benchmarks.serving_servers import BARE, DESIGN, MLFLOW, OURS, UNLOGGED
 
-SINGLE, REPEATED, BATCH, REPEATED_BATCH = (
+SINGLE, REPEATED, BATCH, REPEATED_BATCH, ALONE, ALONE_BATCH = (
     "single",
     "single, repeated texts",
     "batch",
     "batch, repeated texts",
+    "single, one client alone",
+    "batch, one client alone",
 )
 
 
@@ -120,6 +122,7 @@ def ratios(found: Found) -> list[Ratio]:
         ("requests/s, ours over the bare route", (OURS, SINGLE), (BARE, SINGLE), None),
         ("the same, repeated texts", (OURS, REPEATED), (BARE, REPEATED), None),
         ("rows/s, batch over single", (OURS, BATCH), (OURS, SINGLE), 10.0),
+        ("rows/s, one client's batch over its rows one after the other", (OURS, ALONE_BATCH), (OURS, ALONE), 10.0),
         ("rows/s, batch over single, repeated texts", (OURS, REPEATED_BATCH), (OURS, REPEATED), 10.0),
         ("requests/s with logs over without (.90: they cost 10 %)", (OURS, SINGLE), (UNLOGGED, SINGLE), 0.9),
         ("the same, repeated texts", (OURS, REPEATED), (UNLOGGED, REPEATED), 0.9),

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any
 
+from benchmarks.postgres import free_port
 from crewflow_assets import registry
 from crewflow_assets.settings import get_settings
 
@@ -104,7 +104,7 @@ def running(server: Server, home: Path) -> Iterator[str]:
     """
     import httpx
 
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     slug = "".join(c if c.isalnum() else "-" for c in server.name)
     log = home / f"{slug}.log"
@@ -147,12 +147,6 @@ def _ready(httpx: Any, url: str) -> bool:
         return bool(httpx.get(url, timeout=5).status_code == 200)
     except httpx.TransportError:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def encoded(server: Server, inputs: Sequence[Input], *, batch: int) -> bytes:

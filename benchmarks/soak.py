@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -29,7 +28,8 @@ from benchmarks.soak_cases import cases, items
 from benchmarks.soak_figures import Figures, figures, plot, table
 from benchmarks.soak_home import copied_database, register, settings_of, two_versions
 from benchmarks.soak_load import Champions, Clients, Outage
-from benchmarks.soak_trouble import Trouble, workers
+from benchmarks.soak_memory import Memory
+from benchmarks.soak_trouble import Trouble
 from crewflow_assets.store import keys
 from crewflow_assets.store.database import batched, reading, transaction
 from crewflow_assets.store.tables import Event, IdempotentAnswer, Prediction
@@ -40,29 +40,6 @@ ITEMS = 24
 START_SECONDS = 180.0
 QUIETLY = 0.25
 """Share of the time, at the end, without new trouble."""
-
-
-@dataclass(slots=True)
-class Memory:
-    """Bytes that the gateway's processes hold together, by seconds since the beginning."""
-
-    samples: list[tuple[float, float]] = field(default_factory=list)
-    stopping: bool = False
-
-    def watch(self, pid: int) -> None:
-        """Sample every second until told to stop."""
-        import psutil
-
-        began = perf_counter()
-        while not self.stopping:
-            held = []
-            for process in workers(pid):
-                try:
-                    held.append(process.memory_info().rss)
-                except psutil.NoSuchProcess:
-                    continue
-            self.samples.append((perf_counter() - began, sum(held) / max(1, len(held))))
-            time.sleep(1)
 
 
 @contextmanager

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.soak_load import Tally
+from benchmarks.soak_memory import Growth, Sample, growth, mean
 from benchmarks.soak_trouble import Happened
 
-MIB = 1024 * 1024
 SHOWN = 5
 
 
@@ -32,7 +32,7 @@ class Figures:
     p99_ms: float
     answered_by_second: list[int]
     memory: list[tuple[float, float]]
-    growth_mib_per_hour: float
+    growth: Growth | None
 
     @property
     def clean(self) -> bool:
@@ -47,7 +47,7 @@ class Figures:
 def figures(
     tally: Tally,
     happened: Sequence[Happened],
-    memory: Sequence[tuple[float, float]],
+    memory: Sequence[Sample],
     lost: dict[str, list[str]],
     began: float,
 ) -> Figures:
@@ -56,9 +56,6 @@ def figures(
 
     took = np.array([seconds for _, seconds in tally.seconds])
     ended = np.array([at - began for at, _ in tally.seconds])
-    samples = [(at, held / MIB) for at, held in memory]
-    calm = [(at, held) for at, held in samples if at > samples[-1][0] / 3]
-    slope = float(np.polyfit([at for at, _ in calm], [held for _, held in calm], 1)[0])
     return Figures(
         minutes=float(ended.max()) / 60,
         answered=len(took),
@@ -78,8 +75,8 @@ def figures(
         p50_ms=1000 * float(np.quantile(took, 0.5)),
         p99_ms=1000 * float(np.quantile(took, 0.99)),
         answered_by_second=np.bincount(ended.astype(int)).tolist(),
-        memory=samples,
-        growth_mib_per_hour=3600 * slope,
+        memory=mean(memory),
+        growth=growth(memory),
     )
 
 
@@ -106,11 +103,19 @@ def table(found: Figures) -> str:
             for kind, count in found.acknowledged.items()
         ),
         ("memory of a worker after a third, at the end", f"{first:.0f} MiB, {last:.0f} MiB"),
+        ("its growth once a worker is three minutes old", _growth(found.growth)),
     ]
     lines = ["| what | seen |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
     for title, texts in (("Wrong", found.wrong), ("Undocumented", found.faults), ("Given up", found.given_up)):
         lines += [f"{title}: {text}" for text in texts[:SHOWN]]
     return "\n".join(lines)
+
+
+def _growth(found: Growth | None) -> str:
+    if found is None:
+        return "too short a time to say"
+    spread = f"[{found.low:+.0f}, {found.high:+.0f}]"
+    return f"{found.per_hour:+.0f} {spread} MiB an hour, from {found.minutes} minutes of single workers"
 
 
 def _kind(what: str) -> str:

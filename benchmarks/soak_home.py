@@ -12,7 +12,7 @@ from zlib import crc32
 from sqlalchemy import Engine, insert, inspect, select, text
 
 from benchmarks.postgres import PostgresServer
-from crewflow_assets import registry
+from crewflow_assets import registration, registry
 from crewflow_assets.errors import NotReadyError
 from crewflow_assets.models import MODEL_SPECS
 from crewflow_assets.settings import get_settings
@@ -96,7 +96,7 @@ def register(models: Sequence[tuple[ModelSpec, Predictor, Predictor]]) -> list[V
     versions = []
     for spec, *predictors in models:
         for number, predictor in enumerate(predictors, 1):
-            record = registry.TrainingRecord(
+            record = registration.TrainingRecord(
                 role="candidate",
                 seed=number,
                 data_until=clock.now(),
@@ -105,7 +105,7 @@ def register(models: Sequence[tuple[ModelSpec, Predictor, Predictor]]) -> list[V
             )
             with TemporaryDirectory() as folder:
                 predictor.save(Path(folder))
-                info = registry.register(spec, Path(folder), record)
+                info = registration.register(spec, Path(folder), record)
             if number == 1:
                 registry.promote(info, registry.CHAMPION)
             loaded = registry.load(spec, info.label)  # as a server reads it back

@@ -13,7 +13,17 @@ from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks.sync_prevention_rule import LastError
-from crewflow_assets.backtest.fates import CAUSES, Due, Fate, Figures, due_syncs, fate_of, figures, ratio
+from crewflow_assets.backtest.fates import (
+    CAUSES,
+    Due,
+    Fate,
+    Figures,
+    due_syncs,
+    fate_of,
+    figures,
+    more_avoided,
+    ratio,
+)
 from crewflow_assets.backtest.preventing import FRESHNESS_MINUTES, BlindSlowing, Ceiling
 from crewflow_assets.backtest.scoring import ModelScorer, fit_on_twin
 from crewflow_assets.backtest.watched import Scorer, Watched
@@ -23,7 +33,7 @@ from crewflow_assets.twin.sync.policy import Policy
 from crewflow_assets.twin.sync.world import SyncWorld, run, standard_draw
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
-FIRST_SEED = 2001
+FIRST_SEED = 4001
 """The worlds asked are of these seeds on, those that the model learns from of others."""
 SETTLING_DAYS = 1
 """The last day is stepped through but its syncs are not counted: the freshness limit must be seen to run out."""
@@ -219,13 +229,18 @@ def main(
         fates[BLIND], ticks = blind_slowing(loop, due, float(fates[last].delay.mean()), progress)
     found = {name: figures(due, fate, nothing=fates[NOTHING], ceiling=fates[CEILING]) for name, fate in fates.items()}
     print_tables(due, found, watched, loop)
+    difference = None if skip_model else more_avoided(due, fates[OURS], fates[RULE])
+    if difference is not None:
+        print(f"\nOurs avoids {_text(difference)} more of the failures without action than the rule, paired by draw.")
     if model is not None:
         print(
             f"\nOf {model.looked:,} due syncs described to check, {model.missed} at risk would have been passed over."
         )
     print(f"\nCause-blind slowing slows after each failure for {ticks / 4:g} hours.")
     if json_file is not None:
-        json_file.write_text(json.dumps({name: asdict(one) for name, one in found.items()}, indent=1))
+        records = {name: asdict(one) for name, one in found.items()}
+        more = None if difference is None else asdict(difference)
+        json_file.write_text(json.dumps(records | {"ours more than the rule": more}, indent=1))
     if plots is not None:
         write_plot(found, plots)
 

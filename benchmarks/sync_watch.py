@@ -101,12 +101,12 @@ def measure_scoring(integrations: int, days: int, progress: bool = True) -> list
     from crewflow_assets.twin.sync.history import attempt_table, status_table
 
     schema.upgrade()
-    world, made = _world(WORLD_SEED, integrations, days, progress)
+    world, made = world_until(SCORED_AT, WORLD_SEED, integrations, days, progress)
     attempts = attempt_table(world, made)
-    _write_lake("sync_attempt", attempts)
-    _write_lake("api_status", status_table(world))
-    _add_integrations(attempts)
-    predictor = _fitted(progress)
+    write_lake("sync_attempt", attempts)
+    write_lake("api_status", status_table(world))
+    add_integrations(attempts)
+    predictor = fitted(progress)
     scorer, records = answering_scorer(lambda requests: answer(predictor, requests)), []
     for name, at in (
         ("scored by a model, the lake read", SCORED_AT),
@@ -120,24 +120,26 @@ def measure_scoring(integrations: int, days: int, progress: bool = True) -> list
     return records
 
 
-def _world(seed: int, integrations: int, days: int, progress: bool) -> tuple[Any, Any]:
-    """Return a simulated world whose history ends at ``SCORED_AT``, and its attempts."""
+def world_until(end: datetime, seed: int, integrations: int, days: int, progress: bool) -> tuple[Any, Any]:
+    """Return a simulated world of so many days until a midnight, and its attempts."""
     from rich.progress import Progress
 
     from crewflow_assets.twin.sync.world import SyncWorld, run, standard_draw
 
-    world = SyncWorld([standard_draw(seed, integrations)], start=SCORED_AT - timedelta(days=days), days=days)
+    world = SyncWorld([standard_draw(seed, integrations)], start=end - timedelta(days=days), days=days)
     with Progress(disable=not progress) as shown:
         bar = shown.add_task(f"Syncs of {integrations:,} integrations", total=None)
         return world, run(world, progress=lambda done, total: shown.update(bar, completed=done, total=total))
 
 
-def _write_lake(kind: str, events: "pa.Table") -> None:
+def write_lake(kind: str, events: "pa.Table", until: datetime = SCORED_AT) -> None:
+    """Write the events before a moment as days of the lake."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     from crewflow_assets.lake.events import folder_of
 
+    events = events.filter(pc.less(events["occurred_at"], until))
     days = pc.strftime(events["occurred_at"], "%Y-%m-%d")
     for day in pc.unique(days).to_pylist():
         folder = folder_of(kind) / f"day={day}"
@@ -145,7 +147,8 @@ def _write_lake(kind: str, events: "pa.Table") -> None:
         pq.write_table(events.filter(pc.equal(days, day)), folder / "events.parquet")
 
 
-def _add_integrations(attempts: "pa.Table") -> None:
+def add_integrations(attempts: "pa.Table") -> list[tuple[str, str]]:
+    """Make the integrations of attempts known, and return their keys."""
     from sqlalchemy import insert
 
     from crewflow_assets.store.database import transaction
@@ -169,9 +172,10 @@ def _add_integrations(attempts: "pa.Table") -> None:
     with transaction() as session:
         session.execute(insert(Company), companies)
         session.execute(insert(Integration), known)
+    return [(row["company_id"], row["integration_id"]) for row in rows]
 
 
-def _fitted(progress: bool) -> "SyncHealthPredictor":
+def fitted(progress: bool) -> "SyncHealthPredictor":
     """Fit the model on another, smaller world."""
     import pyarrow as pa
 
@@ -180,7 +184,7 @@ def _fitted(progress: bool) -> "SyncHealthPredictor":
     from crewflow_assets.sync_health.table import as_table, rows_of_table
     from crewflow_assets.twin.sync.history import attempt_table, status_table
 
-    world, made = _world(WORLD_SEED + 1, *TRAINED_ON, progress)
+    world, made = world_until(SCORED_AT, WORLD_SEED + 1, *TRAINED_ON, progress)
     attempts = attempt_table(world, made)
     attempts = attempts.append_column("lead_minutes", pa.array([LEAD_MINUTES] * len(attempts)))
     described = describe(attempts, status_table(world).select(list(STATUS_COLUMNS)))

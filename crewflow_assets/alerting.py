@@ -7,7 +7,14 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
+from sqlalchemy.orm import Session
+
+from crewflow_assets.outbox.queue import RefusalHandler
+from crewflow_assets.store.audit import write_audit
+from crewflow_assets.store.tables import OutboxCommand
+
 OPEN, RESOLVED = "open", "resolved"
+OUTBOX = "outbox"
 
 
 class Alert(Protocol):
@@ -41,3 +48,28 @@ def gone_quiet(alerts: Iterable[A], at: datetime, quiet: timedelta) -> list[A]:
 def resolve(alert: Alert, at: datetime) -> None:
     """End an alert."""
     alert.state, alert.resolved_at = RESOLVED, at
+
+
+def notes_refusal(subject_type: str, named_by: str, *, action: str = "alert.refused") -> RefusalHandler:
+    """Return what notes in the audit log that people were not told; the trouble, and what was done, stay as they are.
+
+    Args:
+        subject_type: What the alert is about.
+        named_by: The field of the command's payload that names it.
+        action: The audit row's action.
+    """
+
+    def note(session: Session, command: OutboxCommand, reason: str) -> None:
+        alert = {"alert_id": command.payload["alert_id"]} if "alert_id" in command.payload else {}
+        write_audit(
+            session,
+            company_id=command.company_id,
+            actor=OUTBOX,
+            action=action,
+            subject_type=subject_type,
+            subject_id=command.payload[named_by],
+            before=None,
+            after={**alert, "command": command.command, "reason": reason},
+        )
+
+    return note

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crewflow_assets.embeddings import StoredEmbeddings
+from crewflow_assets.errors import NotReadyError
 from crewflow_assets.settings import get_settings
 
 Floats = NDArray[np.float32]
@@ -229,7 +230,13 @@ def export(source: str, folder: Path) -> None:
         def forward(self, input_ids: Any, attention_mask: Any) -> Any:
             return self.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
 
-    bert = AutoModel.from_pretrained(source, attn_implementation="eager").eval()
+    try:
+        bert = AutoModel.from_pretrained(source, attn_implementation="eager").eval()
+    except OSError as error:
+        raise NotReadyError(
+            f"CREWFLOW_ENCODER is {source!r}, and no BERT checkpoint is there ({str(error).splitlines()[0]}); name a "
+            "folder that holds one, or unset it for the packaged encoder"
+        ) from error
     AutoTokenizer.from_pretrained(source, use_fast=True).backend_tokenizer.save(str(folder / "tokenizer.json"))
     ids = torch.ones((2, 8), dtype=torch.int64)
     with torch.no_grad(), warnings.catch_warnings():

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy.orm import Session
 
 from crewflow_assets.conflict_resolution import posted as posted_conflicts
-from crewflow_assets.cost_code_mapping import actions as mapping_actions
+from crewflow_assets.cost_code_mapping import posted as posted_mappings
 from crewflow_assets.ingest.events import EventHandler, RecordedEvent
 from crewflow_assets.monitoring import alerts as model_alerts
 from crewflow_assets.monitoring import outcomes as prediction_outcomes
@@ -33,7 +33,7 @@ def _all(handlers: Sequence[EventHandler]) -> EventHandler:
 
 
 EVENT_HANDLERS: dict[str, EventHandler] = _in_turn(
-    mapping_actions.EVENT_HANDLERS,
+    posted_mappings.EVENT_HANDLERS,
     integrations.EVENT_HANDLERS,
     posted_conflicts.EVENT_HANDLERS,
     prediction_outcomes.EVENT_HANDLERS,
@@ -42,7 +42,7 @@ EVENT_HANDLERS: dict[str, EventHandler] = _in_turn(
 """By event kind."""
 
 REFUSAL_HANDLERS: dict[str, RefusalHandler] = {
-    **mapping_actions.REFUSAL_HANDLERS,
+    **posted_mappings.REFUSAL_HANDLERS,
     **sync_actions.REFUSAL_HANDLERS,
     **posted_conflicts.REFUSAL_HANDLERS,
     **model_alerts.REFUSAL_HANDLERS,

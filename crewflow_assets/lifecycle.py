@@ -76,12 +76,12 @@ def model_assets(spec: ModelSpec) -> tuple[list[dg.AssetsDefinition], list[dg.As
     def candidate(
         context: dg.AssetExecutionContext, config: TrainingConfig, features: dict[str, Any]
     ) -> dg.MaterializeResult[dict[str, Any]]:
-        from crewflow_assets import registry
+        from crewflow_assets import registration
 
         seed = get_settings().seed if config.seed is None else config.seed
         record = steps.record_of(spec, features, seed, "candidate", context.run.run_id)
         with _working(spec, context):
-            version = registry.equal_to(spec, record) or steps.register(
+            version = registration.equal_to(spec, record) or steps.register(
                 spec, spec.code().fit(steps.read_features(features), seed=seed), record
             )
         return dg.MaterializeResult(

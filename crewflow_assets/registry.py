@@ -1,14 +1,13 @@
-"""The model registry: MLflow, and the only importer of it.
+"""The model registry: what MLflow holds. With ``registration``, which adds versions, the only importer of MLflow.
 
-A version is a folder of JSON or safetensors files, logged as a pyfunc model whose loader is
-``crewflow_assets.batch`` (no pickle). Labels such as "1.3" are tags; ``champion`` and ``challenger`` are aliases.
+Labels such as "1.3" are tags; ``champion`` and ``challenger`` are aliases.
 """
 
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -69,25 +68,6 @@ class LoadedModel:
     aliases: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingRecord:
-    """What makes a training repeatable."""
-
-    role: str
-    """``candidate``, or ``baseline: <name>``."""
-    seed: int
-    data_until: datetime
-    feature_hash: str
-    code_hash: str
-    packages: Mapping[str, str] = field(default_factory=dict)
-    run_id: str = ""
-
-    @property
-    def fingerprint(self) -> str:
-        """Equal for trainings that must give the same model."""
-        return f"{self.role}/{self.feature_hash}/{self.code_hash}/{self.seed}"
-
-
 def tracking_uri() -> str:
     """Return MLflow's database: an absolute SQLite path under the home folder."""
     folder = get_settings().root / "mlflow"
@@ -112,73 +92,6 @@ def _client(uri: str) -> "MlflowClient":
 def client() -> "MlflowClient":
     """Return the client of the configured registry."""
     return _client(tracking_uri())
-
-
-def _experiment(name: str) -> str:
-    found = client().get_experiment_by_name(name)
-    if found is not None:
-        return str(found.experiment_id)
-    return str(client().create_experiment(name, artifact_location=f"{artifact_root()}/{name}"))
-
-
-def register(spec: ModelSpec, folder: Path, record: TrainingRecord) -> VersionInfo:
-    """Log a saved predictor and register it as the next version, or return the version that equals it.
-
-    Args:
-        spec: The model.
-        folder: What ``Predictor.save`` wrote.
-        record: How it was trained; a version with the same fingerprint is the same model.
-    """
-    import mlflow
-
-    if (equal := equal_to(spec, record)) is not None:
-        return equal
-    mlflow.set_tracking_uri(tracking_uri())  # MLflow's is global, and another installation may have set it
-    label = _next_label(spec)
-    with mlflow.start_run(experiment_id=_experiment(spec.name), run_name=f"{spec.name} {label}") as run:
-        mlflow.log_params(
-            {
-                "seed": record.seed,
-                "data_until": record.data_until.isoformat(),
-                "feature_hash": record.feature_hash,
-                "code_hash": record.code_hash,
-                "dagster_run": record.run_id,
-                **{f"package.{name}": version for name, version in record.packages.items()},
-            }
-        )
-        logged = mlflow.pyfunc.log_model(
-            name="model",
-            loader_module="crewflow_assets.batch",
-            data_path=str(folder),
-            pip_requirements=["crewflow-ml"],
-            metadata={"model": spec.name},
-        )
-        created = mlflow.register_model(
-            logged.model_uri,
-            spec.name,
-            tags={
-                LABEL: label,
-                ROLE: record.role,
-                FINGERPRINT: record.fingerprint,
-                DATA_UNTIL: record.data_until.isoformat(),
-            },
-        )
-        mlflow.set_tags({LABEL: label, ROLE: record.role, "crewflow.run": run.info.run_id})
-    return _info(client().get_model_version(spec.name, created.version))
-
-
-def equal_to(spec: ModelSpec, record: TrainingRecord) -> VersionInfo | None:
-    """Return the version that a training would only repeat, if there is one."""
-    return next((v for v in describe(spec) if v.tags.get(FINGERPRINT) == record.fingerprint), None)
-
-
-def _next_label(spec: ModelSpec) -> str:
-    minors = [
-        int(version.label.split(".")[1])
-        for version in describe(spec)
-        if version.label.split(".")[0] == str(spec.contract_version)
-    ]
-    return f"{spec.contract_version}.{max(minors, default=-1) + 1}"
 
 
 def log_evaluation(version: VersionInfo, evaluation: Evaluation) -> None:
@@ -272,7 +185,7 @@ def describe(spec: ModelSpec) -> list[VersionInfo]:
     if aliases is None:
         return []
     versions = client().search_model_versions(f"name = '{spec.name}'", max_results=1000)
-    infos = [_info(version, aliases) for version in versions if LABEL in version.tags]
+    infos = [info_of(version, aliases) for version in versions if LABEL in version.tags]
     return sorted(infos, key=lambda info: info.number, reverse=True)
 
 
@@ -299,7 +212,8 @@ def _aliases(spec: ModelSpec) -> dict[str, int] | None:
     return {name: int(number) for name, number in model.aliases.items()}
 
 
-def _info(version: "ModelVersion", aliases: Mapping[str, int] | None = None) -> VersionInfo:
+def info_of(version: "ModelVersion", aliases: Mapping[str, int] | None = None) -> VersionInfo:
+    """Return what is known of a version; ``aliases`` gives the number that each one names."""
     number = int(version.version)
     named = tuple(sorted(name for name, at in (aliases or {}).items() if at == number))
     return VersionInfo(

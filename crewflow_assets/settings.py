@@ -1,17 +1,22 @@
 """The environment of an installation: ``CREWFLOW_*`` variables, read once."""
 
+import os
+from difflib import get_close_matches
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "CREWFLOW_"
+DATABASES = ("sqlite:///", "postgres://", "postgresql://", "postgresql+psycopg://")
 
 
 class Settings(BaseSettings):
     """All settings with their defaults; each is documented in ``docs/operations.md``."""
 
-    model_config = SettingsConfigDict(env_prefix="CREWFLOW_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
     home: Path = Field(Path("var"), description="Folder of all state: database, lake, MLflow, Dagster.")
     database_url: str = Field(
@@ -72,6 +77,13 @@ class Settings(BaseSettings):
         60_000, description="Requests that one API key may make a minute in one worker; more get 429."
     )
 
+    @field_validator("database_url")
+    @classmethod
+    def _is_of_a_known_database(cls, url: str) -> str:
+        if url and not url.startswith(DATABASES):  # the rest of it may hold a password
+            raise ValueError(f"begins with {url.partition(':')[0][:20]!r}; give one of {', '.join(DATABASES)}")
+        return url
+
     @cached_property
     def root(self) -> Path:
         """The home folder as an absolute path."""
@@ -86,6 +98,17 @@ class Settings(BaseSettings):
             if self.database_url.startswith(scheme):
                 return "postgresql+psycopg://" + self.database_url.removeprefix(scheme)
         return self.database_url
+
+
+def unknown_settings() -> list[str]:
+    """Return a sentence about each variable of the environment that looks like a setting and is none."""
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    found = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    return [
+        f"{name} is no setting{''.join(f', nearest is {near}' for near in get_close_matches(name, known, n=1))}; "
+        "docs/operations.md lists them"
+        for name in found
+    ]
 
 
 @lru_cache(maxsize=1)

@@ -122,7 +122,13 @@ class ModelCode(ABC):
 
     @abstractmethod
     def row_scores(self, predictor: Predictor, features: "pd.DataFrame") -> "pd.DataFrame":
-        """Score each test row (columns ``cluster`` and ``score``, higher is better), in a fixed order."""
+        """Score each row that the first headline figure is measured on, in a fixed order.
+
+        The scores choose the baseline that stands in, and judge a candidate beside the champion.
+
+        Returns:
+            Columns ``cluster`` and ``score``; higher is better.
+        """
 
     @abstractmethod
     def load(self, folder: Path) -> Predictor:

@@ -30,9 +30,10 @@ def policies(context: dg.AssetExecutionContext, config: BacktestConfig) -> dg.Ma
     """Run the backtest and show its report."""
     from crewflow_assets.backtest.conflicts import Size as ConflictSize
     from crewflow_assets.backtest.models import champions
+    from crewflow_assets.backtest.prd_table import prd_table
     from crewflow_assets.backtest.run import run
     from crewflow_assets.backtest.syncs import Size as SyncSize
-    from crewflow_assets.backtest.table import markdown, plot, prd_table
+    from crewflow_assets.backtest.table import markdown, plot
 
     def told(what: str, done: int, total: int) -> None:
         if done == total:

@@ -1,6 +1,5 @@
 """The outermost middleware: request id, size and JSON of the body, key, rate limit, problem+json, access log."""
 
-import json
 import logging
 import re
 import secrets
@@ -163,7 +162,7 @@ class _Answer:
             "bytes": size,
             "key": self.key_id,
         }
-        access_log.info("%s", json.dumps(line))
+        access_log.info("%s", to_json(line).decode())
 
 
 def _as_problem(status: int, headers: Mapping[str, str], body: bytes, scope: Scope) -> Problem:

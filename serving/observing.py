@@ -1,6 +1,7 @@
 """What the metrics tell of served predictions and of the server's state, counted beside the requests."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -25,16 +26,22 @@ class Observer:
 
     def __call__(self, batch: Sequence[Served]) -> None:
         """Count a batch."""
+        alike: dict[tuple[str, str, str], list[Served]] = defaultdict(list)
         for served in batch:
-            labels = (served.model, served.model_version, served.variant)
-            metrics.LATENCY.labels(*labels).observe(served.latency_ms / 1000)
-            if served.automatic:
-                metrics.AUTOMATIC.labels(*labels).inc()
-            if served.withheld:
-                metrics.WITHHELD.labels(*labels).inc()
-            said = self._said(served)
-            if said is not None:
-                metrics.SAID.labels(*labels).observe(said)
+            alike[served.model, served.model_version, served.variant].append(served)
+        for labels, some in alike.items():
+            latency = metrics.LATENCY.labels(*labels)
+            for served in some:
+                latency.observe(served.latency_ms / 1000)
+            if automatic := sum(served.automatic for served in some):
+                metrics.AUTOMATIC.labels(*labels).inc(automatic)
+            if withheld := sum(served.withheld for served in some):
+                metrics.WITHHELD.labels(*labels).inc(withheld)
+            probabilities = [said for served in some if (said := self._said(served)) is not None]
+            if probabilities:
+                histogram = metrics.SAID.labels(*labels)
+                for said in probabilities:
+                    histogram.observe(said)
 
     def _said(self, served: Served) -> float | None:
         """Return the probability that was said; None where the model says a number, or none."""

@@ -11,12 +11,11 @@ from typing import Any
 
 from pydantic_core import to_json
 from sqlalchemy import Insert, insert
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from crewflow_assets.settings import get_settings
-from crewflow_assets.store.database import transaction
+from crewflow_assets.store.database import insert_into, transaction
 from crewflow_assets.store.tables import Prediction
 from serving import metrics
 from serving.served import Served
@@ -29,6 +28,8 @@ ROWS_PER_WRITE = 500
 PARTS_AT_ONCE = 20
 MOST_WAITING = 50_000
 MOST_RETRY_SECONDS = 5.0
+ROWS = Prediction.metadata.tables[Prediction.__tablename__]
+"""The table and not the class: nothing has to be known of rows that are only written."""
 
 
 @dataclass(slots=True)
@@ -113,12 +114,14 @@ class PredictionLog:
         rows = [one.row() for one in served]
         lines = [to_json(row) + b"\n" for row in rows]
         with self._changed:
+            idle = not self._waiting
             room = min(len(rows), max(0, self._most_waiting - self._in_memory))
             if room:
                 self._append(served[:room], rows[:room], b"".join(lines[:room]))
             self._in_memory += room
             self._added += room
-            self._changed.notify_all()
+            if idle or self._in_memory >= ROWS_PER_WRITE:  # else the thread has nothing to do yet
+                self._changed.notify_all()
         if len(served) > room:
             metrics.ROWS_DROPPED.inc(len(served) - room)
 
@@ -209,7 +212,7 @@ class PredictionLog:
         """
         try:
             with transaction() as session:
-                session.execute(_insert_new(session) if again else insert(Prediction), rows)
+                session.execute(_insert_new(session) if again else insert(ROWS), rows)
         except SQLAlchemyError as error:
             metrics.WRITE_FAILURES.inc()
             if not isinstance(error, DataError | IntegrityError):
@@ -268,5 +271,5 @@ class PredictionLog:
 
 def _insert_new(session: Session) -> Insert:
     """Return the statement that leaves rows alone whose id is there already."""
-    made = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    return made(Prediction).on_conflict_do_nothing(index_elements=["id"])
+    statement: Insert = insert_into(session, ROWS).on_conflict_do_nothing(index_elements=["id"])
+    return statement

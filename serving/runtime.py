@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from time import monotonic
 from typing import TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -13,6 +14,7 @@ from anyio import CapacityLimiter, to_thread
 from crewflow_assets.spec import ModelSpec
 from serving.arms import Arms
 from serving.keyring import Keyring, RateLimiter
+from serving.memory import give_back
 from serving.observing import Observer, gauge
 from serving.prediction_log import PredictionLog
 from serving.predictions import Predictions
@@ -21,6 +23,7 @@ from serving.predictors import Predictors, Source
 T = TypeVar("T")
 
 POLL_SECONDS = 5.0
+GIVE_BACK_SECONDS = 60.0
 PREDICTION_THREADS = 4
 """Threads and not the event loop: beside batches of 100 mappings a single one took 18 ms so, 490 ms otherwise, and
 requests a second were the same. One thread is as bad as none."""
@@ -61,9 +64,13 @@ class Runtime:
         return await to_thread.run_sync(work, limiter=self._threads)
 
     async def _watch(self) -> None:
+        given_back = monotonic()
         while True:
             await asyncio.sleep(POLL_SECONDS)
             await to_thread.run_sync(self._refresh)
+            if monotonic() >= given_back + GIVE_BACK_SECONDS:
+                await to_thread.run_sync(give_back)
+                given_back = monotonic()
 
     def _refresh(self) -> None:
         swapped = self.predictors.refresh()

@@ -5,15 +5,20 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 from sqlalchemy import Engine
 
 from benchmarks.postgres import NoPostgresError, PostgresServer
 from crewflow_assets.settings import Settings, get_settings
 from crewflow_assets.store import schema
 from crewflow_assets.store.database import engine_for
+
+if TYPE_CHECKING:  # seconds to import
+    from dagster import DagsterInstance
 
 ENCODER_CACHE = Path(tempfile.gettempdir()) / "crewflow-test-encoder"  # exporting takes seconds
 
@@ -28,6 +33,9 @@ os.environ.update(
         "OMP_NUM_THREADS": "1",  # torch waits by spinning: with two test processes on two cores, ten times as long
     }
 )
+
+settings.register_profile("crewflow", deadline=None)  # how long an example takes is the machine's affair
+settings.load_profile("crewflow")
 
 
 @pytest.fixture(scope="session")
@@ -100,3 +108,48 @@ def store(request: pytest.FixtureRequest) -> Engine:
     fixture = {"sqlite": "sqlite_store", "postgresql": "postgres_store"}[request.param]
     engine: Engine = request.getfixturevalue(fixture)
     return engine
+
+
+@pytest.fixture
+def mlflow_home(home: Path) -> Path:
+    """A home with an empty model registry."""
+    from tests.worlds import start_registry
+
+    start_registry()
+    return home
+
+
+@pytest.fixture
+def versions(sqlite_store: Engine) -> None:
+    """A registry with 1.0, 1.1 and 1.2 of the mapping model, of which none has an alias; on SQLite."""
+    from tests.registering import give_three_versions
+
+    give_three_versions()
+
+
+@pytest.fixture
+def versions_on_both(store: Engine) -> None:
+    """A registry with 1.0, 1.1 and 1.2 of the mapping model, on SQLite and again on PostgreSQL."""
+    from tests.registering import give_three_versions
+
+    give_three_versions()
+
+
+@pytest.fixture
+def filled(home: Path) -> Iterator[Path]:
+    """A home with companies, decisions and a lake, and an empty registry."""
+    from tests.worlds import fill_home
+
+    engine_for.cache_clear()
+    fill_home()
+    yield home
+    engine_for.cache_clear()
+
+
+@pytest.fixture
+def instance() -> Iterator["DagsterInstance"]:
+    """A Dagster instance that forgets everything."""
+    from dagster import DagsterInstance
+
+    with DagsterInstance.ephemeral() as made:
+        yield made

@@ -1,6 +1,5 @@
 """The pyfunc face of a registered model: a data frame in, answers out."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -8,10 +7,10 @@ import pytest
 from pydantic import ValidationError
 
 from crewflow_assets import registry
-from crewflow_assets.batch import MODEL_NAME, BatchModel
+from crewflow_assets.batch import BatchModel
 from crewflow_assets.cost_code_mapping.model_spec import COST_CODE_MAPPING
-from crewflow_assets.registry import TrainingRecord
-from tests.worlds import predictor, start_registry
+from tests.registering import new_version
+from tests.worlds import predictor
 
 ACCOUNTS = [{"code": "A", "name": "Rough Electrical"}, {"code": "B", "name": "Paint"}]
 FRAME = pd.DataFrame(
@@ -27,18 +26,10 @@ FRAME = pd.DataFrame(
 )
 
 
-def test_mlflow_loads_the_model_and_answers_each_row(home: Path, tmp_path: Path) -> None:
+def test_mlflow_loads_the_model_and_answers_each_row(mlflow_home: Path) -> None:
     import mlflow
 
-    start_registry()
-    saved = tmp_path / "saved"
-    saved.mkdir()
-    predictor(name_similarity=5.0).save(saved)
-    (saved / MODEL_NAME).write_text("cost_code_mapping\n")
-    record = TrainingRecord(
-        role="candidate", seed=1, data_until=datetime(2026, 1, 1, tzinfo=UTC), feature_hash="f", code_hash="c"
-    )
-    version = registry.register(COST_CODE_MAPPING, saved, record)
+    version = new_version(model=predictor(name_similarity=5.0))
     registry.promote(version, registry.CHAMPION)
     loaded = mlflow.pyfunc.load_model("models:/cost_code_mapping@champion")
     answers = loaded.predict(FRAME)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,34 +14,17 @@ from sqlalchemy import Engine, select
 from crewflow_assets import clock, promotion, registry
 from crewflow_assets.cost_code_mapping.lifecycle import CostCodeMapping
 from crewflow_assets.cost_code_mapping.model_spec import COST_CODE_MAPPING
-from crewflow_assets.evaluation.promotion import decide_promotion
 from crewflow_assets.lifecycle import evaluation_metadata, model_assets
 from crewflow_assets.spec import Evaluation, Figure, Gate, ModelSpec
-from crewflow_assets.store.database import engine_for, reading
+from crewflow_assets.store.database import reading
 from crewflow_assets.store.training_tables import TrainingClaim
 from crewflow_assets.training import claims
-from crewflow_assets.training.steps import code_hash, write_features
 from pipelines.resources import json_io
-from tests.worlds import companies_of, correct_some, fill_home, write_lake
+from tests.worlds import companies_of, correct_some, write_lake
 
 SPEC = dataclasses.replace(COST_CODE_MAPPING, gates=(Gate("top1_gain", "low", ">", 0.0),))  # enough for a small world
 IMPOSSIBLE = dataclasses.replace(SPEC, gates=(*SPEC.gates, Gate("top1", "value", ">", 2.0)))
 LATER = datetime(2026, 2, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def filled(home: Path) -> Iterator[Path]:
-    """A home with companies, decisions and a lake, and an empty registry."""
-    engine_for.cache_clear()
-    fill_home()
-    yield home
-    engine_for.cache_clear()
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
 
 
 def train(
@@ -161,7 +143,7 @@ def test_a_champion_that_cannot_be_used_any_more_is_replaced(
     decided = materialised(result)["champion"]
     assert "train the model anew" in materialised(result)["evaluation"]["against_champion"]["outdated"]
     if all(row["passed"] for row in records(materialised(result)["evaluation"]["gates"])):
-        assert decided["reason"].startswith(NOT_USABLE)
+        assert decided["reason"].startswith("all gates met, and the champion cannot be used any more")
     else:
         assert "stands in" in decided["reason"]
     assert decided["champion"] != "1.0"
@@ -293,72 +275,6 @@ def test_a_run_whose_cause_another_run_has_does_nothing(sqlite_store: Engine, in
     with reading() as session:
         [claim] = session.scalars(select(TrainingClaim)).all()
         assert (claim.state, claim.run_id) == ("running", "another-run")
-
-
-NOT_USABLE = "all gates met, and the champion cannot be used any more"
-
-
-def outcome(failed: tuple[str, ...] = (), **compared: Any) -> dict[str, Any]:
-    return {"failed": list(failed), "compared": compared or None, "outdated": None}
-
-
-@pytest.mark.parametrize(
-    ("evaluation", "present", "alias", "reason"),
-    [
-        (outcome(), None, "champion", "all gates met, and there was no champion"),
-        (outcome(("ece <= 0.05",)), None, None, "gates not met: ece <= 0.05"),
-        (outcome(("ece <= 0.05", "top1 > 2")), 1, "challenger", "gates not met: ece <= 0.05, top1 > 2"),
-        (outcome(("ece <= 0.05",), champion="1.0", gain=0.3, low=0.2), 1, "challenger", "gates not met: ece <= 0.05"),
-        (
-            outcome(champion="1.0", gain=0.02, low=0.005),
-            1,
-            "champion",
-            "all gates met; gain over 1.0 +0.0200, lower 95 % bound +0.0050 is above −0.01",
-        ),
-        (
-            outcome(champion="1.0", gain=0.0, low=-0.0099),
-            1,
-            "champion",
-            "all gates met; gain over 1.0 +0.0000, lower 95 % bound -0.0099 is above −0.01",
-        ),
-        (
-            outcome(champion="1.0", gain=0.0, low=-0.01),
-            1,
-            "challenger",
-            "gain over 1.0 +0.0000, lower 95 % bound -0.0100 is not above −0.01",
-        ),
-        (
-            outcome(champion="1.0", gain=0.1, low=float("nan")),
-            1,
-            "challenger",
-            "gain over 1.0 +0.1000, lower 95 % bound +nan is not above −0.01",
-        ),
-        (outcome(("ece <= 0.05",)), 2, "champion", "it is the champion already"),
-        (outcome() | {"outdated": "train"}, 1, "champion", f"{NOT_USABLE}: train"),
-        (outcome(("ece <= 0.05",)) | {"outdated": "train"}, 1, None, "gates not met: ece <= 0.05"),
-    ],
-)
-def test_the_decision_follows_from_gates_and_gain(
-    evaluation: dict[str, Any], present: int | None, alias: str | None, reason: str
-) -> None:
-    assert decide_promotion(SPEC, evaluation | {"present": present}, number=2) == (alias, reason)
-
-
-def test_equal_feature_tables_are_one_file_and_only_the_newest_are_kept(home: Path) -> None:
-    tables = [pd.DataFrame({"x": [number, number + 1]}) for number in range(8)]
-    first_path, first = write_features(SPEC, tables[0])
-    assert write_features(SPEC, tables[0].copy()) == (first_path, first)
-    hashes = [write_features(SPEC, table)[1] for table in tables]
-    assert len(set(hashes)) == 8
-    kept = {file.stem for file in first_path.parent.iterdir()}
-    assert len(kept) == 5
-    assert hashes[-1] in kept
-    assert pd.read_parquet(first_path.parent / f"{hashes[-1]}.parquet").equals(tables[-1])
-
-
-def test_the_code_of_a_model_has_one_hash() -> None:
-    assert code_hash(SPEC) == code_hash(IMPOSSIBLE)
-    assert len(code_hash(SPEC)) == 16
 
 
 def test_an_evaluation_is_shown_with_its_plots_and_tables() -> None:

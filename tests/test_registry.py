@@ -1,8 +1,5 @@
-"""The registry on a real MLflow: labels, fingerprints, aliases, evaluations, and no pickle anywhere."""
+"""The registry on a real MLflow: what is in it, aliases, evaluations, and what cannot be read."""
 
-import dataclasses
-from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -11,46 +8,15 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from crewflow_assets import registry
-from crewflow_assets.batch import MODEL_NAME
 from crewflow_assets.cost_code_mapping.model import MappingPredictor
 from crewflow_assets.cost_code_mapping.model_spec import COST_CODE_MAPPING
 from crewflow_assets.errors import NotFoundError, NotReadyError, RegistryAwayError
-from crewflow_assets.registry import CHALLENGER, CHAMPION, TrainingRecord, VersionInfo
+from crewflow_assets.registry import CHALLENGER, CHAMPION
 from crewflow_assets.spec import Evaluation, Figure
-from tests.worlds import predictor, start_registry
+from tests.registering import UNTIL, new_version
+from tests.worlds import predictor
 
-UNTIL = datetime(2026, 3, 2, 14, 0, 0, 123456, tzinfo=UTC)
 SPEC = COST_CODE_MAPPING
-PICKLE = (b"\x80\x03", b"\x80\x04", b"\x80\x05")
-
-
-@pytest.fixture
-def mlflow_home(home: Path) -> Path:
-    start_registry()
-    return home
-
-
-def record(features: str = "f1", **changes: object) -> TrainingRecord:
-    base = TrainingRecord(
-        role="candidate",
-        seed=7,
-        data_until=UNTIL,
-        feature_hash=features,
-        code_hash="c1",
-        packages={"numpy": "2.4"},
-        run_id="dagster-1",
-    )
-    return dataclasses.replace(base, **changes)  # type: ignore[arg-type]
-
-
-def register(
-    folder: Path, features: str = "f1", model: MappingPredictor | None = None, **changes: object
-) -> VersionInfo:
-    saved = folder / f"saved-{features}"
-    saved.mkdir(exist_ok=True)
-    (model or predictor(name_similarity=5.0)).save(saved)
-    (saved / MODEL_NAME).write_text(SPEC.name)
-    return registry.register(SPEC, saved, record(features, **changes))
 
 
 def test_before_anything_is_registered_the_remedy_is_named(mlflow_home: Path) -> None:
@@ -64,9 +30,9 @@ def test_before_anything_is_registered_the_remedy_is_named(mlflow_home: Path) ->
         registry.load(SPEC, "1.0")
 
 
-def test_a_registered_version_is_described_found_loaded_and_promoted(mlflow_home: Path, tmp_path: Path) -> None:
+def test_a_registered_version_is_described_found_loaded_and_promoted(mlflow_home: Path) -> None:
     model = predictor(name_similarity=5.0, nearest=-0.1, threshold=0.93, person_stands=0.98)
-    version = register(tmp_path, model=model)
+    version = new_version(model=model)
     assert (version.label, version.number, version.aliases) == ("1.0", 1, ())
     assert version.data_until == UNTIL
     assert registry.describe(SPEC) == [version]
@@ -80,34 +46,8 @@ def test_a_registered_version_is_described_found_loaded_and_promoted(mlflow_home
     assert (loaded.predictor.threshold, loaded.predictor.person_stands) == (0.93, 0.98)
 
 
-def test_the_same_training_is_the_same_version(mlflow_home: Path, tmp_path: Path) -> None:
-    first = register(tmp_path)
-    again = register(tmp_path, data_until=UNTIL.replace(year=2027), run_id="dagster-2", packages={})
-    assert again == first
-    assert len(registry.describe(SPEC)) == 1
-
-
-@pytest.mark.parametrize(
-    "changes", [{"features": "f2"}, {"seed": 8}, {"code_hash": "c2"}, {"role": "baseline: spelling"}]
-)
-def test_another_training_is_the_next_version(mlflow_home: Path, tmp_path: Path, changes: dict[str, object]) -> None:
-    register(tmp_path)
-    other = register(tmp_path, **changes)  # type: ignore[arg-type]
-    assert (other.label, other.number) == ("1.1", 2)
-    assert [version.label for version in registry.describe(SPEC)] == ["1.1", "1.0"]  # newest first
-
-
-def test_labels_count_up_and_begin_anew_with_another_contract(
-    mlflow_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert [register(tmp_path, f"f{i}").label for i in range(3)] == ["1.0", "1.1", "1.2"]
-    monkeypatch.setitem(globals(), "SPEC", dataclasses.replace(COST_CODE_MAPPING, contract_version=2))
-    assert [register(tmp_path, f"g{i}").label for i in range(2)] == ["2.0", "2.1"]
-    assert registry.find(COST_CODE_MAPPING, "1.2").number == 3
-
-
-def test_an_alias_moves_to_one_version_at_a_time(mlflow_home: Path, tmp_path: Path) -> None:
-    one, two = register(tmp_path, "f1"), register(tmp_path, "f2")
+def test_an_alias_moves_to_one_version_at_a_time(mlflow_home: Path) -> None:
+    one, two = new_version("f1"), new_version("f2")
     registry.promote(one, CHAMPION)
     registry.promote(two, CHALLENGER)
     registry.promote(two, CHAMPION)
@@ -116,16 +56,16 @@ def test_an_alias_moves_to_one_version_at_a_time(mlflow_home: Path, tmp_path: Pa
     assert registry.find(SPEC, "1.0").aliases == ()
 
 
-def test_a_version_that_is_not_there_is_answered_with_those_that_are(mlflow_home: Path, tmp_path: Path) -> None:
-    registry.promote(register(tmp_path), CHAMPION)
+def test_a_version_that_is_not_there_is_answered_with_those_that_are(mlflow_home: Path) -> None:
+    registry.promote(new_version(), CHAMPION)
     with pytest.raises(NotFoundError, match=r"has no version '1\.7'; there are 1\.0, champion"):
         registry.find(SPEC, "1.7")
     with pytest.raises(NotFoundError, match="has no version 'challenger'"):
         registry.load(SPEC, "challenger")
 
 
-def test_an_evaluation_is_kept_as_tags_metrics_plots_and_tables(mlflow_home: Path, tmp_path: Path) -> None:
-    version = register(tmp_path)
+def test_an_evaluation_is_kept_as_tags_metrics_plots_and_tables(mlflow_home: Path) -> None:
+    version = new_version()
     figures = (
         Figure(name="top1", value=0.8, low=0.75, high=0.85, n=412, baseline="spelling", baseline_value=0.6),
         Figure(name="auto_map_right", value=None, n=0),
@@ -149,43 +89,16 @@ def test_an_evaluation_is_kept_as_tags_metrics_plots_and_tables(mlflow_home: Pat
     assert [file.read_text() for file in artifacts.rglob("worst_mistakes.csv")] == ["code\nÉ-1\n"]
 
 
-def test_what_makes_a_training_repeatable_is_recorded(mlflow_home: Path, tmp_path: Path) -> None:
-    version = register(tmp_path)
-    parameters = registry.client().get_run(version.run_id).data.params
-    assert parameters == {
-        "seed": "7",
-        "data_until": UNTIL.isoformat(),
-        "feature_hash": "f1",
-        "code_hash": "c1",
-        "dagster_run": "dagster-1",
-        "package.numpy": "2.4",
-    }
-
-
-def test_a_tag_says_what_was_decided(mlflow_home: Path, tmp_path: Path) -> None:
-    registry.tag(register(tmp_path), "crewflow.decision", "all gates met")
+def test_a_tag_says_what_was_decided(mlflow_home: Path) -> None:
+    registry.tag(new_version(), "crewflow.decision", "all gates met")
     assert registry.find(SPEC, "1.0").tags["crewflow.decision"] == "all gates met"
 
 
-def files_of(folder: Path) -> Iterator[Path]:
-    return (file for file in folder.rglob("*") if file.is_file())
-
-
-def test_there_is_no_pickle_anywhere_in_the_registry(mlflow_home: Path, tmp_path: Path) -> None:
-    version = register(tmp_path)
-    registry.log_evaluation(version, Evaluation((Figure(name="top1", value=0.8, n=1),), {"p": b"\x89PNG"}))
-    files = list(files_of(mlflow_home / "mlflow"))
-    assert any(file.name == "mapping.json" for file in files)
-    for file in files:
-        assert file.suffix not in {".pkl", ".pickle", ".joblib", ".cloudpickle"}, file
-        assert not file.read_bytes().startswith(PICKLE), file
-
-
-def test_what_others_registered_under_the_name_is_left_out(mlflow_home: Path, tmp_path: Path) -> None:
-    version = register(tmp_path)
-    registry.client().create_model_version(SPEC.name, source=(tmp_path / "x").as_uri())
+def test_what_others_registered_under_the_name_is_left_out(mlflow_home: Path) -> None:
+    version = new_version()
+    registry.client().create_model_version(SPEC.name, source=(mlflow_home / "x").as_uri())
     assert registry.describe(SPEC) == [version]
-    assert register(tmp_path, "f2").label == "1.1"
+    assert new_version("f2").label == "1.1"
 
 
 def test_a_registry_that_cannot_be_read_is_not_taken_for_an_empty_one(
@@ -225,15 +138,3 @@ def test_only_what_cannot_be_reached_is_away(
     with pytest.raises(RegistryAwayError if away else type(error)) as raised:
         registry.alias_numbers(SPEC)
     assert (raised.value.__cause__ is error) == away
-
-
-def test_versions_are_logged_where_the_settings_say_even_after_another_home_was_used(
-    mlflow_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import mlflow
-
-    registry.client()
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'elsewhere.db'}")
-    version = register(tmp_path)
-    assert registry.client().get_run(version.run_id).info.artifact_uri.startswith((mlflow_home / "mlflow").as_uri())
-    assert not (tmp_path / "elsewhere.db").exists()

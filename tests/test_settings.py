@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from crewflow_assets.settings import Settings, get_settings
+from crewflow_assets.settings import Settings, get_settings, unknown_settings
 
 
 def test_state_lives_under_the_home_folder(home: Path) -> None:
@@ -67,3 +67,19 @@ def test_settings_cannot_be_changed_at_run_time(home: Path) -> None:
 
 def test_every_setting_says_what_it_is_for() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_a_database_that_is_neither_is_refused_without_its_password(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREWFLOW_DATABASE_URL", "mysql://me:s3cret@host/x")
+    with pytest.raises(ValidationError, match=r"begins with 'mysql'; give one of sqlite:///, postgres://"):
+        Settings()
+
+
+def test_a_variable_that_is_no_setting_is_named_with_the_nearest(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert unknown_settings() == []
+    monkeypatch.setenv("CREWFLOW_WITHELD_SHARE", "0.1")
+    assert unknown_settings() == [
+        "CREWFLOW_WITHELD_SHARE is no setting, nearest is CREWFLOW_WITHHELD_SHARE; docs/operations.md lists them"
+    ]

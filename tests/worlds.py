@@ -15,13 +15,10 @@ import pytest
 from sqlalchemy.orm import Session
 
 from crewflow_assets import clock
-from crewflow_assets.cost_code_mapping.actions import EVENT_HANDLERS
-from crewflow_assets.cost_code_mapping.adaptation import Adaptation
 from crewflow_assets.cost_code_mapping.confidence import CONFIDENCE_INPUTS
-from crewflow_assets.cost_code_mapping.learned import Learned
+from crewflow_assets.cost_code_mapping.learned import nothing_learned
 from crewflow_assets.cost_code_mapping.model import ALL_FEATURES, MappingPredictor
-from crewflow_assets.cost_code_mapping.pool import Pool
-from crewflow_assets.encoder import encoder
+from crewflow_assets.cost_code_mapping.posted import EVENT_HANDLERS
 from crewflow_assets.evaluation.splits import Fold, fold_of
 from crewflow_assets.ingest.event_kinds import EventIn
 from crewflow_assets.ingest.events import EventCounts, record_events
@@ -125,12 +122,6 @@ def predictor(
         person_stands=person_stands,
         learned=nothing_learned(),
     )
-
-
-@cache
-def nothing_learned() -> Learned:
-    """Return what a model knows of other companies that saw none."""
-    return Learned(Adaptation.none(encoder().width), Pool.of([]))
 
 
 def array(values: Iterable[float]) -> Any:

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from crewflow_assets.backtest.conflicts import Size as ConflictSize
 from crewflow_assets.backtest.conflicts import resolve_conflicts
+from crewflow_assets.backtest.found import Backtest
 from crewflow_assets.backtest.models import Models
 from crewflow_assets.backtest.syncs import Size as SyncSize
 from crewflow_assets.backtest.syncs import play_syncs
-from crewflow_assets.backtest.table import Backtest
 
 
 def run(

@@ -12,11 +12,13 @@ from crewflow_assets.settings import get_settings
 from crewflow_assets.sync_health.alerts import LIMIT_WINDOW, QUIET
 from crewflow_assets.sync_health.contract import ActionName
 from crewflow_assets.sync_health.policy import (
+    GRANT_ENDS_WITHIN,
     SCHEDULE,
     Plan,
     Risk,
     Situation,
     TroubleCause,
+    is_answered,
     is_dormant,
     plan,
     trouble_of,
@@ -24,6 +26,8 @@ from crewflow_assets.sync_health.policy import (
 from crewflow_assets.twin.sync.parameters import TICK_MINUTES
 from crewflow_assets.twin.sync.policy import Commands, View
 from crewflow_assets.twin.sync.world import SyncWorld
+
+NO_RISK = Risk(0.0)
 
 
 class Scorer(Protocol):
@@ -55,6 +59,7 @@ class Watched:
         self._schedule_ended: dict[int, datetime] = {}
         self._last_minute = np.full(len(world.fleet), -np.inf)
         self._last_ok = np.full(len(world.fleet), -np.inf)
+        self._grant_ends = np.full(len(world.fleet), np.inf)
         self._open: dict[tuple[int, TroubleCause], datetime] = {}
         self._told_at: dict[int, list[datetime]] = {}
         self.actions: Counter[str] = Counter()
@@ -68,13 +73,16 @@ class Watched:
             done = view.attempts
             self._last_minute[done.who] = done.minute
             self._last_ok[done.who[done.ok]] = done.minute[done.ok]
+            told = ~np.isnan(done.grant_seconds)
+            self._grant_ends[done.who[told]] = done.minute[told] + done.grant_seconds[told] / 60
         if view.tick < self._from:
             return None
         self._end_what_is_over(view.moment)
         commands = Commands.none(len(self._world.fleet))
-        for place, risk in self._scorer.risks(view).items():
-            trouble = trouble_of(risk)
+        risks = dict.fromkeys(self._ending(view), NO_RISK) | dict(self._scorer.risks(view))
+        for place, risk in risks.items():
             situation = self._situation(place)
+            trouble = trouble_of(risk, situation, view.moment)
             if trouble is None or is_dormant(situation.last_attempt_at, view.moment):
                 continue
             planned = plan(risk, situation, view.moment)
@@ -83,16 +91,24 @@ class Watched:
             self._alert(place, trouble.cause, view.moment)
         return commands
 
+    def _ending(self, view: View) -> list[int]:
+        """Return the integrations whose grant ends soon, whatever their risk."""
+        soon = view.tick * TICK_MINUTES + GRANT_ENDS_WITHIN / timedelta(minutes=1)
+        return [int(place) for place in np.flatnonzero(self._grant_ends <= soon)]
+
     def _situation(self, place: int) -> Situation:
         standing = self._standing.get(place, {})
+        schedule = next((action for action in standing if action in SCHEDULE), None)
         return Situation(
             interval_minutes=float(self._world.fleet.interval[place] * TICK_MINUTES),
             freshness_minutes=FRESHNESS_MINUTES,
             last_attempt_at=self._moment(self._last_minute[place]),
             last_ok_at=self._moment(self._last_ok[place]),
-            schedule=next((action for action in standing if action in SCHEDULE), None),
+            schedule=schedule,
+            schedule_until=None if schedule is None else standing[schedule].until,
             schedule_ended_at=self._schedule_ended.get(place),
             held=frozenset(standing),
+            grant_ends_at=self._moment(self._grant_ends[place]),
         )
 
     def _take(self, place: int, planned: Plan, view: View, commands: Commands) -> None:
@@ -117,10 +133,9 @@ class Watched:
     def _end_what_is_over(self, now: datetime) -> None:
         for place in list(self._standing):
             standing = self._standing[place]
-            last_ok = self._moment(self._last_ok[place])
+            situation = self._situation(place)
             for action in list(standing):
-                decided = self._decided[place, action]
-                answered = action not in SCHEDULE and last_ok is not None and last_ok > decided
+                answered = is_answered(action, self._decided[place, action], situation, now)
                 if answered or standing[action].until <= now:
                     del standing[action]
                     if action in SCHEDULE:
@@ -139,4 +154,4 @@ class Watched:
             self.told[self._world.fleet.draw[place]] += 1
 
     def _moment(self, minute: float) -> datetime | None:
-        return None if minute == -np.inf else self._world.start + timedelta(minutes=float(minute))
+        return None if np.isinf(minute) else self._world.start + timedelta(minutes=float(minute))

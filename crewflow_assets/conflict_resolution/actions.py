@@ -19,7 +19,6 @@ from crewflow_assets.conflict_resolution.standing import (
     REOPENED,
     ResolutionState,
     inputs_of,
-    new_decision_id,
     refuse_edited,
 )
 from crewflow_assets.conflict_resolution.switches import switch_of, why_not_automatic
@@ -27,6 +26,7 @@ from crewflow_assets.errors import ConflictError, FieldProblem, InvalidInputErro
 from crewflow_assets.evaluation.splits import uniform
 from crewflow_assets.ingest.event_kinds import ConflictRecorded, EventIn
 from crewflow_assets.settings import get_settings
+from crewflow_assets.store.audit import new_decision_id
 from crewflow_assets.store.conflict_tables import Conflict, ConflictResolution
 
 

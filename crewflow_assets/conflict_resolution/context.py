@@ -6,7 +6,7 @@ serving as they come in.
 """
 
 import json
-from collections import OrderedDict, defaultdict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from datetime import datetime
 from functools import lru_cache
@@ -27,6 +27,8 @@ from crewflow_assets.store.tables import Event
 KINDS = ("record_version", "conflict", "conflict_decision")
 SETTLE_EVERY_SECONDS = 60.0
 MOST_COMPANIES = 2_000
+MOST_EVENTS = 500_000
+"""Events whose histories are kept, of all companies together: some hundreds of MiB."""
 FAR_BEHIND = 10_000
 """Events of all companies beyond which a company's new ones are looked up among its own."""
 _EVENTS = select(Event.id, Event.company_id, Event.kind, Event.occurred_at, Event.payload).order_by(Event.id)
@@ -113,6 +115,8 @@ class _Kept:
     def __init__(self) -> None:
         self._fed: OrderedDict[str, tuple[int, History]] = OrderedDict()
         """By company, up to which event of the inbox, and the history; those asked about last at the end."""
+        self._events: Counter[str] = Counter()
+        """How many events each was fed."""
         self._settled = 0
         """Nothing is committed any more before this event."""
         self._settle_at = 0.0
@@ -137,9 +141,14 @@ class _Kept:
         for company in companies:
             last, found[company] = self._fed[company]
             self._fed[company] = max(last, settled), found[company]
-        while len(self._fed) > MOST_COMPANIES:
-            self._fed.popitem(last=False)
+        self._forget(len(companies))
         return found
+
+    def _forget(self, needed: int) -> None:
+        """Let go of the histories that were not asked about for longest, where more are kept than may be."""
+        while len(self._fed) > needed and (len(self._fed) > MOST_COMPANIES or self._events.total() > MOST_EVENTS):
+            company, _ = self._fed.popitem(last=False)
+            del self._events[company]
 
     def _feed(self, rows: Iterable[Row[int, str, str, datetime, dict[str, Any]]]) -> None:
         for id_, company, kind, at, payload in rows:
@@ -147,6 +156,7 @@ class _Kept:
             if id_ > last:
                 history.feed(company, kind, at, payload)
                 self._fed[company] = id_, history
+                self._events[company] += 1
 
     def _settle(self, session: Session) -> int:
         """Return the event where the next look may begin, so that it goes through minutes and not months.

@@ -3,7 +3,7 @@
 from datetime import date
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from crewflow_assets.contract import (
     Contract,
@@ -14,7 +14,7 @@ from crewflow_assets.contract import (
     Probability,
     System,
 )
-from crewflow_assets.ingest.event_kinds import EARLIEST
+from crewflow_assets.ingest.event_kinds import EARLIEST, Moment
 
 ConflictType = Literal["hours_mismatch", "duplicate", "cost_code_changed"]
 Resolution = Literal["use_crewflow", "use_external", "manual"]
@@ -26,19 +26,12 @@ Value = Annotated[float, Field(strict=True, ge=-1e9, le=1e9, allow_inf_nan=False
 MOST_HOURS = 24.0
 
 
-def _after_the_beginning(moment: AwareDatetime) -> AwareDatetime:
-    if moment < EARLIEST:
-        raise ValueError(f"lies before {EARLIEST:%Y-%m-%d}, where the records begin; check clock and year")
-    return moment
-
-
 def _day_after_the_beginning(day: date) -> date:
     if day < EARLIEST.date():
         raise ValueError(f"lies before {EARLIEST:%Y-%m-%d}, where the records begin; check the year")
     return day
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_after_the_beginning)]
 Day = Annotated[date, AfterValidator(_day_after_the_beginning)]
 
 

@@ -5,6 +5,7 @@ What is not known is NaN.
 
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
+from functools import lru_cache
 from math import isclose, isnan, nan
 
 import numpy as np
@@ -107,6 +108,7 @@ def last_edited(case: Case) -> float:
     return nan if isnan(gap) else float(np.sign(gap))
 
 
+@lru_cache(maxsize=4096)  # asked several times about each conflict
 def rounding(ours: float, theirs: float) -> float:
     """Return 1 if the external value is CrewFlow's in quarter hours, -1 the other way round, else 0."""
     if not 0 < abs(theirs - ours) < QUARTER or _in_quarters(ours) == _in_quarters(theirs):
@@ -114,6 +116,7 @@ def rounding(ours: float, theirs: float) -> float:
     return 1.0 if _in_quarters(theirs) else -1.0
 
 
+@lru_cache(maxsize=4096)
 def lunch(ours: float, theirs: float) -> float:
     """Return 1 if the external value lacks half an hour or one, -1 if CrewFlow's does, else 0."""
     if not any(isclose(abs(ours - theirs), length, abs_tol=0.01) for length in LUNCHES):

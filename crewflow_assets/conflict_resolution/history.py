@@ -18,6 +18,7 @@ PROJECT_DAYS = 365
 PEOPLE_FIRST = 3
 """After people overrode an automatic decision, so many conflicts like it are decided by people again."""
 FIELDS = {"hours_mismatch": "hours", "duplicate": "hours", "cost_code_changed": "cost_code"}
+KEPT_FIELDS = tuple(sorted(set(FIELDS.values())))
 
 Choices = list[float]
 Alike = tuple[str, float, float, float]
@@ -62,13 +63,13 @@ class _Card:
     project_id: str
     day: date
     values: Mapping[str, Any]
+    """Of it, what a conflict may be about."""
 
 
 @dataclass(slots=True)
 class History:
     """What happened in one company so far."""
 
-    _cards: dict[tuple[str, str], _Card] = field(default_factory=dict)
     _by_worker: dict[str, dict[date, _Card]] = field(default_factory=lambda: defaultdict(dict))
     _by_project: dict[tuple[str, date], dict[str, _Card]] = field(default_factory=lambda: defaultdict(dict))
     _schedule: dict[tuple[str, date], float] = field(default_factory=dict)
@@ -182,8 +183,7 @@ class History:
             return
         if payload["record_type"] != "timecard" or payload["side"] != "crewflow":
             return
-        card = _Card(worker, project, day, values)
-        self._cards[payload["record_type"], payload["record_id"]] = card
+        card = _Card(worker, project, day, {name: values[name] for name in KEPT_FIELDS if name in values})
         self._by_worker[worker][day] = card
         self._by_project[project, day][worker] = card
         self._project_began[project] = min(day, self._project_began.get(project, day))

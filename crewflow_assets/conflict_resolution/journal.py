@@ -12,13 +12,13 @@ from crewflow_assets.conflict_resolution.standing import (
     Held,
     Method,
     inputs_of,
-    new_decision_id,
     record_key,
     snapshot,
 )
 from crewflow_assets.ingest.event_kinds import ConflictDecision, EventIn
 from crewflow_assets.ingest.events import record_events
 from crewflow_assets.outbox.queue import NewCommand, command_key, enqueue_many
+from crewflow_assets.store.audit import new_decision_id
 from crewflow_assets.store.conflict_tables import Conflict, ConflictResolution
 from crewflow_assets.store.tables import AuditEntry
 

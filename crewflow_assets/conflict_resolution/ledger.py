@@ -23,12 +23,12 @@ from crewflow_assets.conflict_resolution.standing import (
     Method,
     ResolutionState,
     holds,
-    new_decision_id,
     snapshot,
     winner,
 )
 from crewflow_assets.errors import NotFoundError
 from crewflow_assets.outbox.queue import command_key
+from crewflow_assets.store.audit import new_decision_id
 from crewflow_assets.store.conflict_tables import Conflict, ConflictResolution
 from crewflow_assets.store.database import batched
 from crewflow_assets.store.tables import Company

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from crewflow_assets import clock
+from crewflow_assets.alerting import OUTBOX, notes_refusal
 from crewflow_assets.conflict_resolution.contract import Value
 from crewflow_assets.conflict_resolution.journal import COMMAND
 from crewflow_assets.conflict_resolution.ledger import ConflictLedger, Verdict, conflicts_named
@@ -19,12 +20,10 @@ from crewflow_assets.errors import ConflictError, FieldProblem, InvalidInputErro
 from crewflow_assets.ingest.event_kinds import ConflictDecision, ConflictRecorded, RecordVersion
 from crewflow_assets.ingest.events import EventHandler, RecordedEvent
 from crewflow_assets.outbox.queue import CommandState, RefusalHandler
-from crewflow_assets.store.audit import write_audit
 from crewflow_assets.store.conflict_tables import Conflict
 from crewflow_assets.store.database import batched
 from crewflow_assets.store.tables import OutboxCommand
 
-OUTBOX = "outbox"
 FIELDS = {"hours_mismatch": "hours", "cost_code_changed": "cost_code"}
 """What a record version calls the value that a conflict of a type is about."""
 
@@ -163,20 +162,6 @@ def _held_instead(session: Session, refused: OutboxCommand) -> tuple[Value | Non
     return refused.payload["previous_value"], refused.payload["follows"]
 
 
-def note_refused_alert(session: Session, command: OutboxCommand, reason: str) -> None:
-    """Note in the audit log that people were not told; the switch stays as it is."""
-    write_audit(
-        session,
-        company_id=command.company_id,
-        actor=OUTBOX,
-        action="alert.refused",
-        subject_type="conflict_switch",
-        subject_id=command.payload["conflict_type"],
-        before=None,
-        after={"command": command.command, "reason": reason},
-    )
-
-
 EVENT_HANDLERS: dict[str, EventHandler] = {
     "conflict": record_conflict_events,
     "conflict_decision": record_decision_events,
@@ -184,7 +169,10 @@ EVENT_HANDLERS: dict[str, EventHandler] = {
 }
 
 
-REFUSAL_HANDLERS: dict[str, RefusalHandler] = {COMMAND: reopen_refused, "conflict.alert": note_refused_alert}
+REFUSAL_HANDLERS: dict[str, RefusalHandler] = {
+    COMMAND: reopen_refused,
+    "conflict.alert": notes_refusal("conflict_switch", "conflict_type"),
+}
 
 
 def _note_version(ledger: ConflictLedger, conflict: Conflict, version: RecordVersion, at: datetime) -> None:

@@ -43,25 +43,32 @@ def system_name(system: str | None) -> str:
 def reasons(asked: Sequence[Asked], weighed: Callable[[NDArray[np.int64]], Floats]) -> list[str]:
     """Return for each case the facts that spoke most for the recommended resolution, as one sentence.
 
+    Where there are no more facts than a sentence holds, nothing has to be weighed: they stand in the usual order.
+
     Args:
         asked: The cases and what is recommended.
         weighed: Returns what each feature adds to the log-odds of each resolution, shape (k, CLASSES, len(FEATURES)),
-            for k of the cases by their places: those of which several facts can be told.
+            for k of the cases by their places: those of which more can be told than a sentence holds.
     """
     told = [[list(fact.tell(one)) for fact in FACTS] for one in asked]
-    several = np.array([sum(map(bool, texts)) > 1 for texts in told], bool)
+    too_many = np.array([_too_many(texts) for texts in told], bool)
     order = np.tile(np.arange(len(FACTS)), (len(asked), 1))
-    if several.any():
-        contributions = weighed(np.flatnonzero(several))
-        chosen = np.array([RESOLUTIONS.index(one.action) for one in asked], np.int64)[several]
+    if too_many.any():
+        contributions = weighed(np.flatnonzero(too_many))
+        chosen = np.array([RESOLUTIONS.index(one.action) for one in asked], np.int64)[too_many]
         rows = np.arange(len(chosen))
         others = contributions[rows[:, None], OTHERS[chosen]].mean(axis=1)
         weight = (contributions[rows, chosen] - others) @ SPEAKS_OF
-        order[several] = np.argsort(-weight, axis=1, kind="stable")
+        order[too_many] = np.argsort(-weight, axis=1, kind="stable")
     return [
         _sentence(text for place in places for text in texts[place])
         for texts, places in zip(told, order.tolist(), strict=True)
     ]
+
+
+def _too_many(texts: Sequence[Sequence[str]]) -> bool:
+    """Say whether several kinds of facts are to be told, and more facts than a sentence holds."""
+    return sum(map(bool, texts)) > 1 and len({text for kind in texts for text in kind}) > MOST_FACTS
 
 
 def _sentence(texts: Iterable[str]) -> str:

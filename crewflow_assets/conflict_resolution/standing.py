@@ -1,6 +1,5 @@
 """What stands of a conflict: its states, what each side holds under a decision, and how the audit log keeps it."""
 
-import secrets
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -50,11 +49,6 @@ def record_key(conflict: Conflict) -> str:
     if conflict.record_id is None:
         return f"conflict/{conflict.conflict_id}"
     return f"record/{conflict.record_type}/{conflict.record_id}"
-
-
-def new_decision_id() -> str:
-    """Return a fresh id for a decision."""
-    return f"d-{secrets.token_hex(12)}"
 
 
 def snapshot(conflict: Conflict, standing: ConflictResolution | None) -> dict[str, Any]:

@@ -1,6 +1,5 @@
-"""What the platform does with mappings: accept, correct, undo, import, and re-open when the other side refuses."""
+"""What people and the platform do with mappings: accept, correct and undo."""
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 from sqlalchemy import select
@@ -12,15 +11,14 @@ from crewflow_assets.cost_code_mapping.ledger import (
     Decided,
     Item,
     MappingLedger,
-    new_decision_id,
+    record_decided,
     subject_of,
 )
 from crewflow_assets.errors import ConflictError, FieldProblem, InvalidInputError, NotFoundError
-from crewflow_assets.ingest.event_kinds import EventIn, MappingDecision
-from crewflow_assets.ingest.events import EventHandler, RecordedEvent, record_events
-from crewflow_assets.ingest.files import ImportedMapping, MappingCounts
+from crewflow_assets.ingest.event_kinds import MappingDecision
 from crewflow_assets.outbox.queue import enqueue
-from crewflow_assets.store.tables import AuditEntry, Event, Mapping, OutboxCommand, Prediction
+from crewflow_assets.store.audit import new_decision_id
+from crewflow_assets.store.tables import AuditEntry, Event, Mapping, Prediction
 
 COMMAND = "mapping.set"
 
@@ -78,7 +76,7 @@ def decide(
         if standing.target_code == target_code and (automatic or standing.method in PERSON):
             return answer_of(standing)
     decided = Decided(new_decision_id(), clock.now(), decision)
-    _record(session, [(ledger, decided)])
+    record_decided(session, [(ledger, decided)])
     mapping = ledger.apply(decided, model_version=prediction.model_version if prediction else None)
     if mapping is None:
         raise ConflictError(f"{source_code!r} was decided at a later moment than now; check the clocks")
@@ -124,102 +122,12 @@ def undo(session: Session, *, company_id: str, decision_id: str, decided_by: str
             decided_by=decided_by,
         ),
     )
-    _record(session, [(ledger, undone)])
+    record_decided(session, [(ledger, undone)])
     restored = ledger.apply(undone)
     if restored is None:
         raise ConflictError(f"{taken.source_code!r} was decided at a later moment than now; check the clocks")
     _tell(session, restored)
     return answer_of(restored)
-
-
-def record_decision_events(session: Session, events: Sequence[RecordedEvent]) -> None:
-    """Let posted ``mapping_decision`` events change the mappings they concern, oldest first.
-
-    Raises:
-        InvalidInputError: events name unknown items or accounts; every one is listed.
-    """
-    ledgers: dict[str, MappingLedger] = {}
-    problems: list[FieldProblem] = []
-    decided: list[tuple[MappingLedger, Decided]] = []
-    for recorded in sorted(events, key=lambda e: e.event.occurred_at):
-        company_id = recorded.event.company_id
-        ledger = ledgers.get(company_id) or ledgers.setdefault(company_id, MappingLedger(session, company_id))
-        decision = MappingDecision.model_validate(recorded.payload.model_dump())
-        if problem := ledger.problem_with(decision):
-            problems.append(FieldProblem(("events", recorded.index, "payload", problem[0]), problem[1]))
-        decided.append((ledger, Decided(recorded.event.event_id, recorded.event.occurred_at, decision)))
-    if problems:
-        raise InvalidInputError("events name unknown records; nothing was recorded", tuple(problems))
-    for ledger, one in decided:
-        ledger.apply(one)
-
-
-def record_imported(session: Session, imported: list[ImportedMapping]) -> MappingCounts:
-    """Record mappings that a file says are in force; they count as a person's, and nobody is told."""
-    inserted = updated = unchanged = 0
-    ledgers: dict[str, MappingLedger] = {}
-    changes: list[tuple[MappingLedger, Decided]] = []
-    at = clock.now()
-    for row in imported:
-        ledger = ledgers.get(row.company_id) or ledgers.setdefault(
-            row.company_id, MappingLedger(session, row.company_id)
-        )
-        standing = ledger.mappings.get((row.kind, row.source_code, row.system))
-        previous = standing.target_code if standing else None
-        if standing and previous == row.target_code and standing.method in PERSON:
-            unchanged += 1
-            continue
-        inserted += previous is None
-        updated += previous is not None
-        decided = Decided(
-            new_decision_id(),
-            at,
-            MappingDecision(
-                kind=row.kind,
-                system=row.system,
-                source_code=row.source_code,
-                action="accept" if previous in (None, row.target_code) else "correct",
-                target_code=row.target_code,
-                previous_code=previous,
-                method="import",
-                decided_by="import",
-            ),
-        )
-        changes.append((ledger, decided))
-    _record(session, changes)
-    for ledger, decided in changes:
-        ledger.apply(decided)
-    return MappingCounts(inserted=inserted, updated=updated, unchanged=unchanged)
-
-
-def reopen_refused(session: Session, command: OutboxCommand, reason: str) -> None:
-    """Re-open a mapping that the other side refused, unless it was decided again since."""
-    ledger = MappingLedger(session, command.company)
-    item: Item = (command.payload["kind"], command.payload["source_code"], command.payload["system"])
-    mapping = ledger.mappings.get(item)
-    if mapping is None or mapping.decision_id != command.payload["decision_id"]:
-        return
-    taken_back = Decided(
-        new_decision_id(),
-        clock.now(),
-        MappingDecision(
-            kind=item[0],
-            system=item[2],
-            source_code=item[1],
-            action="undo",
-            target_code=None,
-            previous_code=mapping.target_code,
-            decided_by="outbox",
-        ),
-    )
-    _record(session, [(ledger, taken_back)])
-    reopened = ledger.apply(taken_back)
-    if reopened is not None:
-        reopened.reopened_reason = f"refused by the other side: {reason}"
-
-
-REFUSAL_HANDLERS = {COMMAND: reopen_refused}
-EVENT_HANDLERS: dict[str, EventHandler] = {"mapping_decision": record_decision_events}
 
 
 def answer_of(mapping: Mapping) -> dict[str, Any]:
@@ -262,20 +170,6 @@ def _refuse_contradiction(decision: MappingDecision, standing: Mapping, *, autom
             f"{decision.source_code!r} is mapped to {standing.target_code!r} already; use /v1/mappings/correct to "
             "change it"
         )
-
-
-def _record(session: Session, changes: Sequence[tuple[MappingLedger, Decided]]) -> None:
-    events = [
-        EventIn(
-            event_id=decided.decision_id,
-            kind="mapping_decision",
-            company_id=ledger.company.id,
-            occurred_at=decided.at,
-            payload=decided.decision.model_dump(mode="json"),
-        )
-        for ledger, decided in changes
-    ]
-    record_events(session, events, handlers={})
 
 
 def _tell(session: Session, mapping: Mapping) -> None:

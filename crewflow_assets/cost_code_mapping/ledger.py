@@ -3,8 +3,7 @@
 The company's row is locked for the transaction, so that two people at once cannot decide the same item twice.
 """
 
-import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
@@ -14,17 +13,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from crewflow_assets.errors import NotFoundError
-from crewflow_assets.ingest.event_kinds import MappingDecision
+from crewflow_assets.ingest.event_kinds import EventIn, MappingDecision
+from crewflow_assets.ingest.events import record_events
 from crewflow_assets.store.audit import Grounds, write_audit
 from crewflow_assets.store.tables import Account, Company, Mapping, SourceItem
 
 Item = tuple[str, str, str]  # kind, source code, system
 PERSON = ("person", "import")
-
-
-def new_decision_id() -> str:
-    """Return a fresh id for a decision."""
-    return f"d-{secrets.token_hex(12)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +152,21 @@ class MappingLedger:
             ),
         )
         return mapping
+
+
+def record_decided(session: Session, changes: Sequence[tuple[MappingLedger, Decided]]) -> None:
+    """Record decisions as the events that they are, which training reads; nothing else acts on these."""
+    events = [
+        EventIn(
+            event_id=decided.decision_id,
+            kind="mapping_decision",
+            company_id=ledger.company.id,
+            occurred_at=decided.at,
+            payload=decided.decision.model_dump(mode="json"),
+        )
+        for ledger, decided in changes
+    ]
+    record_events(session, events, handlers={})
 
 
 def _outranks(standing: Mapping, decision: MappingDecision) -> bool:

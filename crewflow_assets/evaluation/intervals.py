@@ -19,6 +19,11 @@ class Interval:
     high: float
 
 
+def or_none(value: float) -> float | None:
+    """Return a number, or None for what is none: figures hold no NaN."""
+    return None if np.isnan(value) else float(value)
+
+
 def cluster_mean(
     scores: NDArray[np.floating],
     clusters: NDArray[np.object_],

@@ -27,6 +27,16 @@ Milliseconds = Annotated[float, Field(ge=0, le=1e9), NUMBER]
 Count = Annotated[int, Field(ge=0, le=10**9), NUMBER]
 
 
+def _after_the_beginning(moment: AwareDatetime) -> AwareDatetime:
+    if moment < EARLIEST:
+        raise ValueError(f"lies before {EARLIEST:%Y-%m-%d}, where the records begin; check clock and year")
+    return moment
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_after_the_beginning)]
+"""A moment that a request names: with a time zone, and not before the records begin."""
+
+
 class MappingDecision(Contract):
     """Someone, or something, mapped an item to an account, or took a mapping back (``undo``)."""
 
@@ -69,6 +79,7 @@ class SyncAttempt(Contract):
     retry_after_seconds: Annotated[float, Field(ge=0, le=10**7), NUMBER] | None = None
     records_failed: Count = 0
     interval_minutes: Annotated[float, Field(gt=0, le=10**6), NUMBER] | None = None
+    grant_expires_in_seconds: Annotated[float, Field(ge=0, le=10**9), NUMBER] | None = None
 
 
 class ApiStatus(Contract):

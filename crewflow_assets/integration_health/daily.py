@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 from sqlalchemy import func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from crewflow_assets import clock
 from crewflow_assets.integration_health.days import ATTEMPTS, PLACE, metrics_of_sums, read_days
 from crewflow_assets.integration_health.score import WINDOW_DAYS, Metrics, score_of
-from crewflow_assets.store.database import batched
+from crewflow_assets.store.database import batched, insert_into
 from crewflow_assets.store.sync_tables import HealthScore, Integration
 from crewflow_assets.store.tables import Event
 
@@ -44,8 +43,7 @@ def write_scores(session: Session, days: Sequence[date]) -> int:
         for day in days
         if (company, name, day) in metrics or day >= since
     ]
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    statement = insert(HealthScore.__table__)  # type: ignore[arg-type]  # declared as FromClause, is a Table
+    statement = insert_into(session, HealthScore.__table__)
     keys = {column.name for column in HealthScore.__table__.primary_key}
     for part in batched(rows, ROWS_PER_STATEMENT):
         session.connection().execute(

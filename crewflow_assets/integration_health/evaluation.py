@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crewflow_assets.evaluation.intervals import Interval, cluster_mean
+from crewflow_assets.evaluation.intervals import Interval, cluster_mean, or_none
 from crewflow_assets.evaluation.slices import sliced
 from crewflow_assets.integration_health.answering import trend_of
 from crewflow_assets.integration_health.days import Floats
@@ -136,12 +136,11 @@ def _figures(part: str, judged: Mapping[str, Judged], given: Judged) -> list[Fig
     def figure(name: str, found: Interval | None, beside: float | None, count: int = n) -> Figure:
         if found is None:
             return Figure(name=f"{part}{name}", value=None, n=0)
-        low, high = (None if np.isnan(bound) else bound for bound in (found.low, found.high))
         return Figure(
             name=f"{part}{name}",
             value=found.value,
-            low=low,
-            high=high,
+            low=or_none(found.low),
+            high=or_none(found.high),
             n=count,
             baseline=None if beside is None else best,
             baseline_value=beside,

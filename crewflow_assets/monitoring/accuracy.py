@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crewflow_assets.evaluation.calibration import expected_calibration_error
-from crewflow_assets.evaluation.intervals import cluster_mean
+from crewflow_assets.evaluation.intervals import cluster_mean, or_none
 from crewflow_assets.monitoring.hook import Logged
 from crewflow_assets.monitoring.outcomes import Outcome
 from crewflow_assets.spec import Figure
@@ -97,8 +97,7 @@ def _figure(name: str, values: Floats, weights: Floats, clusters: NDArray[np.obj
     if not len(values):
         return Figure(name=name, value=None, n=0)
     found = cluster_mean(values, clusters, weights=weights)
-    low, high = (None if np.isnan(bound) else bound for bound in (found.low, found.high))
-    return Figure(name=name, value=found.value, low=low, high=high, n=len(values))
+    return Figure(name=name, value=found.value, low=or_none(found.low), high=or_none(found.high), n=len(values))
 
 
 def monday(moment: datetime) -> date:

@@ -9,13 +9,12 @@ from typing import Any, Literal
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from crewflow_assets.alerting import OPEN, gone_quiet, resolve, seen_again
+from crewflow_assets.alerting import OPEN, gone_quiet, notes_refusal, resolve, seen_again
 from crewflow_assets.outbox.queue import RefusalHandler, command_key, enqueue
 from crewflow_assets.store.audit import write_audit
 from crewflow_assets.store.monitoring_tables import ModelAlert
-from crewflow_assets.store.tables import OutboxCommand
 
-ACTOR, OUTBOX = "monitoring", "outbox"
+ACTOR = "monitoring"
 QUIET_WEEKS = 4
 """An alert whose trouble was not seen for so many weeks is resolved; seen again, it is a new one."""
 
@@ -110,22 +109,10 @@ def _tell(session: Session, alert: ModelAlert, step: Step, before: dict[str, Any
     )
 
 
-def note_refused(session: Session, command: OutboxCommand, reason: str) -> None:
-    """Note in the audit log that people were not told; the alert stays as it is, on the dashboard."""
-    write_audit(
-        session,
-        company_id=None,
-        actor=OUTBOX,
-        action="model_alert.refused",
-        subject_type="model",
-        subject_id=command.payload["model"],
-        before=None,
-        after={"alert_id": command.payload["alert_id"], "command": command.command, "reason": reason},
-    )
-
+_note_refused = notes_refusal("model", "model", action="model_alert.refused")
 
 REFUSAL_HANDLERS: dict[str, RefusalHandler] = {
-    "model_alert.opened": note_refused,
-    "model_alert.updated": note_refused,
-    "model_alert.resolved": note_refused,
+    "model_alert.opened": _note_refused,
+    "model_alert.updated": _note_refused,
+    "model_alert.resolved": _note_refused,
 }

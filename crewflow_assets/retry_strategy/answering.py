@@ -45,7 +45,8 @@ def answer(predictor: RetryPredictor, requests: Sequence[RetryRequest]) -> list[
     ]
     failures = _failures(requests, classes, at)
     rulings = [_ruling(request, known) for request, known in zip(requests, classes, strict=True)]
-    uniforms = np.array([_uniforms(request, place, at) for place, request in enumerate(requests)])
+    moment = at.isoformat()
+    uniforms = np.array([_uniforms(request, place, moment) for place, request in enumerate(requests)])
     plans = plan(
         predictor,
         failures,
@@ -74,8 +75,8 @@ def answer(predictor: RetryPredictor, requests: Sequence[RetryRequest]) -> list[
     return answers
 
 
-def _uniforms(request: RetryRequest, place: int, at: datetime) -> list[float]:
-    key = (request.company_id or "", request.integration_id or "", request.error_message, at.isoformat(), str(place))
+def _uniforms(request: RetryRequest, place: int, moment: str) -> list[float]:
+    key = (request.company_id or "", request.integration_id or "", request.error_message, moment, str(place))
     return [uniform("retry", name, *key) for name in ("explore", "bucket", "within")]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crewflow_assets.evaluation.calibration import expected_calibration_error
-from crewflow_assets.evaluation.intervals import Interval, cluster_bootstrap, cluster_mean
+from crewflow_assets.evaluation.intervals import Interval, cluster_bootstrap, cluster_mean, or_none
 from crewflow_assets.retry_strategy import off_policy
 from crewflow_assets.retry_strategy.delays import BUCKETS, EDGES, bucket_of
 from crewflow_assets.retry_strategy.features import Failures, Floats
@@ -141,7 +141,7 @@ def _figures(judged: Mapping[str, Judged]) -> "list[Figure]":
         measured = interval(statistic, ours)
         found.append(_figure(name, measured, n, best, statistic(others[best])))
         if statistic is ece:
-            found.append(Figure(name="ece_beyond_noise", value=_or_none(beyond_noise(measured)), n=n))
+            found.append(Figure(name="ece_beyond_noise", value=or_none(beyond_noise(measured)), n=n))
     gain = (others[best].probability - ours.ok) ** 2 - (ours.probability - ours.ok) ** 2
     found.append(_figure("brier_gain", cluster_mean(gain, ours.entity), n, best, 0.0))
     losses = {name: log_loss(one.probability, one.ok) for name, one in judged.items()}
@@ -154,17 +154,13 @@ def _figure(name: str, measured: Interval, n: int, baseline: str, value: float) 
 
     return Figure(
         name=name,
-        value=_or_none(measured.value),
-        low=_or_none(measured.low),
-        high=_or_none(measured.high),
+        value=or_none(measured.value),
+        low=or_none(measured.low),
+        high=or_none(measured.high),
         n=n,
         baseline=baseline,
-        baseline_value=_or_none(value),
+        baseline_value=or_none(value),
     )
-
-
-def _or_none(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
 
 
 def by_delay(judged: Judged, seconds: Floats) -> "pd.DataFrame":

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, delete, select, tuple_
+from sqlalchemy import Select, collate, delete, false, select, tuple_
 from sqlalchemy.orm import Session
 
 from crewflow_assets import clock
@@ -24,9 +24,9 @@ from crewflow_assets.ingest.events import EventHandler, RecordedEvent
 from crewflow_assets.outbox.queue import NewCommand, RefusalHandler, command_key, enqueue_many
 from crewflow_assets.retry_strategy.contract import ErrorClass, ReleaseOn
 from crewflow_assets.retry_strategy.delays import release_delay
-from crewflow_assets.retry_strategy.ledger import Wanted, admit, dialect_insert
+from crewflow_assets.retry_strategy.ledger import Wanted, admit
 from crewflow_assets.store.audit import write_audit
-from crewflow_assets.store.database import VALUES_PER_QUERY, batched
+from crewflow_assets.store.database import VALUES_PER_QUERY, batched, insert_into
 from crewflow_assets.store.retry_tables import RetryHold
 from crewflow_assets.store.tables import Company, OutboxCommand
 
@@ -123,7 +123,7 @@ def see_attempts(session: Session, events: Sequence[RecordedEvent]) -> None:
     rows = [
         row
         for part in batched(sorted(good), VALUES_PER_QUERY // 2)
-        for row in session.scalars(_waiting().where(columns.in_(part)))
+        for row in session.scalars(_waiting(session).where(columns.in_(part)))
     ]
 
     def shown(row: RetryHold) -> datetime | None:
@@ -151,7 +151,9 @@ def see_versions(session: Session, events: Sequence[RecordedEvent]) -> None:
     rows = [
         row
         for part in batched(sorted(changed), VALUES_PER_QUERY // 3)
-        for row in session.scalars(_waiting().where(columns.in_(part), RetryHold.release_on == "record_edited"))
+        for row in session.scalars(
+            _waiting(session).where(columns.in_(part), RetryHold.release_on == "record_edited")
+        )
     ]
 
     def shown(row: RetryHold) -> datetime | None:
@@ -182,14 +184,17 @@ REFUSAL_HANDLERS: dict[str, RefusalHandler] = {COMMAND: note_refused}
 def _rows(session: Session, calls: Sequence[Refused], at: datetime) -> dict[tuple[str, str, str, str], RetryHold]:
     """Return the rows of calls, locked in the order of their keys, in which the calls come; new ones wait.
 
-    They are inserted first: a lock on a row that is not there yet would keep nobody else from inserting it.
-    An expired row that somebody forgets between the two is missed; its call does not wait, and its answer says so.
+    They are inserted first: a lock on a row that is not there yet would keep nobody else from inserting it. What is
+    there already the insertion locks and leaves alone, so that nobody forgets it before it is read; ON CONFLICT DO
+    NOTHING locks nothing (https://www.postgresql.org/docs/current/sql-insert.html).
     """
+    wanted = insert_into(session, RetryHold)
+    kept = wanted.on_conflict_do_update(index_elements=KEYS, set_={"state": wanted.excluded.state}, where=false())
     found: dict[tuple[str, str, str, str], RetryHold] = {}
     for some in batched(calls, VALUES_PER_QUERY // COLUMNS):
         values = [asdict(call) | {"state": WAITING, "failed_at": at} for call in some]
-        session.execute(dialect_insert(session)(RetryHold).on_conflict_do_nothing(), values)
-        locked = session.scalars(_locked().where(tuple_(*KEYS).in_([call.key for call in some])))
+        session.execute(kept, values)
+        locked = session.scalars(_locked(session).where(tuple_(*KEYS).in_([call.key for call in some])))
         found |= {(row.company_id, row.integration_id, row.call_id, row.release_on): row for row in locked}
     return found
 
@@ -202,13 +207,14 @@ def _forget_expired(session: Session, companies: Collection[str], at: datetime) 
     session.execute(gone, execution_options={"synchronize_session": False})
 
 
-def _waiting() -> Select[RetryHold]:
-    return _locked().where(RetryHold.state == WAITING, RetryHold.until > clock.now())
+def _waiting(session: Session) -> Select[RetryHold]:
+    return _locked(session).where(RetryHold.state == WAITING, RetryHold.until > clock.now())
 
 
-def _locked() -> Select[RetryHold]:
-    """Return what locks rows, in the order in which everybody locks them."""
-    return select(RetryHold).order_by(*KEYS).with_for_update()
+def _locked(session: Session) -> Select[RetryHold]:
+    """Return what locks rows in the order in which everybody locks them: Python's, as ``_rows`` inserts them."""
+    postgres = session.get_bind().dialect.name == "postgresql"  # elsewhere texts are in that order anyway
+    return select(RetryHold).order_by(*(collate(key, "C") if postgres else key for key in KEYS)).with_for_update()
 
 
 def _later(moments: dict[Any, datetime], key: Any, moment: datetime) -> None:

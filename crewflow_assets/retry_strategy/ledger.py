@@ -3,16 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from sqlalchemy import select, tuple_
-from sqlalchemy.dialects.postgresql import insert as postgres_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
 from crewflow_assets.retry_strategy.delays import LONGEST
 from crewflow_assets.retry_strategy.rules import CAPACITY, Budget, per_minute, probe_slot
-from crewflow_assets.store.database import VALUES_PER_QUERY, batched
+from crewflow_assets.store.database import VALUES_PER_QUERY, batched, insert_into
 from crewflow_assets.store.retry_tables import RetryBreaker, RetryBudget
 
 
@@ -42,9 +39,14 @@ def admit(session: Session, wanted: Sequence[Wanted], at: datetime) -> list[Admi
     """
     rows = _budgets(session, sorted({(one.system, one.company_id) for one in wanted}), at)
     breakers = {system: _breaker(session, system) for system in sorted({w.system for w in wanted if w.breaker_open})}
+    now = at.timestamp()
+    budgets = {
+        key: Budget(row.tokens, row.counted_at.timestamp()).refilled(now, per_minute(row.system))
+        for key, row in rows.items()
+    }
     found = []
     for one in wanted:
-        row, seconds, next_free = rows[one.system, one.company_id], one.seconds, None
+        key, seconds, next_free = (one.system, one.company_id), one.seconds, None
         if one.breaker_open:
             breaker = breakers[one.system]
             until = (breaker.next_probe_at - at) / timedelta(seconds=1)
@@ -52,16 +54,16 @@ def admit(session: Session, wanted: Sequence[Wanted], at: datetime) -> list[Admi
             if seconds >= LONGEST:
                 found.append(Admitted(None, "breaker"))
                 continue
-        budget = Budget(row.tokens, row.counted_at.timestamp()).refilled(at.timestamp(), per_minute(one.system))
-        left = budget.spent()
-        row.tokens = (left or budget).tokens
-        row.counted_at = datetime.fromtimestamp(budget.at, UTC)
+        left = budgets[key].spent()
         if left is None:
             found.append(Admitted(None, "budget"))
             continue
+        budgets[key] = left
         if next_free is not None:
             breakers[one.system].next_probe_at = at + timedelta(seconds=next_free)
         found.append(Admitted(seconds, "breaker" if seconds > one.seconds else None))
+    for key, row in rows.items():
+        row.tokens, row.counted_at = budgets[key].tokens, datetime.fromtimestamp(budgets[key].at, UTC)
     return found
 
 
@@ -70,7 +72,7 @@ def _budgets(session: Session, keys: Sequence[tuple[str, str]], at: datetime) ->
     found: dict[tuple[str, str], RetryBudget] = {}
     for some in batched(keys, VALUES_PER_QUERY // 4):
         values = [{"system": s, "company_id": c, "tokens": CAPACITY, "counted_at": at} for s, c in some]
-        session.execute(dialect_insert(session)(RetryBudget).on_conflict_do_nothing(), values)
+        session.execute(insert_into(session, RetryBudget).on_conflict_do_nothing(), values)
         wanted = (
             select(RetryBudget)
             .where(tuple_(RetryBudget.system, RetryBudget.company_id).in_(some))
@@ -84,10 +86,5 @@ def _budgets(session: Session, keys: Sequence[tuple[str, str]], at: datetime) ->
 def _breaker(session: Session, system: str) -> RetryBreaker:
     """Return the row, locked; a new one lets the next retry through at once."""
     values = {"system": system, "next_probe_at": datetime(1970, 1, 1, tzinfo=UTC)}
-    session.execute(dialect_insert(session)(RetryBreaker).values(**values).on_conflict_do_nothing())
+    session.execute(insert_into(session, RetryBreaker).values(**values).on_conflict_do_nothing())
     return session.get_one(RetryBreaker, system, with_for_update=True)
-
-
-def dialect_insert(session: Session) -> Any:
-    """Return the ``insert`` of the session's database, which has ``on_conflict_do_nothing``."""
-    return postgres_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert

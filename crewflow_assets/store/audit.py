@@ -1,5 +1,6 @@
 """The audit log: one row for each thing that a person or a model decided."""
 
+import secrets
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,11 @@ from sqlalchemy.orm import Session
 
 from crewflow_assets import clock
 from crewflow_assets.store.tables import AuditEntry
+
+
+def new_decision_id() -> str:
+    """Return a fresh id for a decision."""
+    return f"d-{secrets.token_hex(12)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

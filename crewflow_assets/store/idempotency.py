@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from crewflow_assets import clock
 from crewflow_assets.errors import ConflictError, FieldProblem, InvalidInputError
+from crewflow_assets.store.database import insert_into
 from crewflow_assets.store.tables import IdempotentAnswer
 
 KEY_LENGTH = 200
@@ -70,9 +70,8 @@ def _canonical_hash(request: Mapping[str, Any]) -> str:
 
 def _claim(session: Session, scope: str, key: str, content: str) -> int | None:
     """Insert the row whose unique key makes others wait, or return None where an answer is there already."""
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     statement = (
-        insert(IdempotentAnswer)
+        insert_into(session, IdempotentAnswer)
         .values(scope=scope, key=key, request_hash=content, answer={}, created_at=clock.now())
         .on_conflict_do_nothing(index_elements=["scope", "key"])
         .returning(IdempotentAnswer.id)

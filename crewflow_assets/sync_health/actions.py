@@ -8,16 +8,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from crewflow_assets import clock
+from crewflow_assets.alerting import OUTBOX, notes_refusal
 from crewflow_assets.errors import ConflictError, NotFoundError
 from crewflow_assets.outbox.queue import CommandState, RefusalHandler
-from crewflow_assets.store.audit import write_audit
 from crewflow_assets.store.sync_tables import SyncAction
 from crewflow_assets.store.tables import OutboxCommand
 from crewflow_assets.sync_health.integrations import ACTIVE, integration_of
 from crewflow_assets.sync_health.ledger import ActionLedger, ActionState
 from crewflow_assets.sync_health.policy import SCHEDULE
-
-OUTBOX = "outbox"
 
 
 def undo(
@@ -65,20 +63,6 @@ def restore_refused(session: Session, command: OutboxCommand, reason: str) -> No
         ledger.restore(action, by=OUTBOX, reason=f"the undo was refused by the other side: {reason}")
 
 
-def note_refused_alert(session: Session, command: OutboxCommand, reason: str) -> None:
-    """Note in the audit log that people were not told; the alert stays as it is, on the dashboard."""
-    write_audit(
-        session,
-        company_id=command.company_id,
-        actor=OUTBOX,
-        action="alert.refused",
-        subject_type="integration",
-        subject_id=command.payload["integration_id"],
-        before=None,
-        after={"alert_id": command.payload["alert_id"], "command": command.command, "reason": reason},
-    )
-
-
 REFUSAL_HANDLERS: dict[str, RefusalHandler] = {
     "sync.slow_down": take_back_refused,
     "sync.pause": take_back_refused,
@@ -86,8 +70,8 @@ REFUSAL_HANDLERS: dict[str, RefusalHandler] = {
     "sync.review_records": take_back_refused,
     "sync.resume": restore_refused,
     "sync.withdraw": restore_refused,
-    "alert.opened": note_refused_alert,
-    "alert.resolved": note_refused_alert,
+    "alert.opened": notes_refusal("integration", "integration_id"),
+    "alert.resolved": notes_refusal("integration", "integration_id"),
 }
 
 

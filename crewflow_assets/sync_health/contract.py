@@ -1,11 +1,11 @@
 """Request and answer of sync health."""
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, Field, model_validator
+from pydantic import Field, model_validator
 
 from crewflow_assets.contract import Contract, Identifier, PredictionRequest, PredictionResponse, Probability
-from crewflow_assets.ingest.event_kinds import EARLIEST, Count, Milliseconds
+from crewflow_assets.ingest.event_kinds import Count, Milliseconds, Moment
 
 Cause = Literal["rate_limit", "api_down", "latency", "auth", "data_quality", "network"]
 ActionName = Literal["slow_down", "pause", "reauthorise", "review_records"]
@@ -14,15 +14,6 @@ StatusPage = Literal["operational", "degraded", "partial_outage", "major_outage"
 
 AT_RISK = 0.7
 """An integration is at risk above this probability (PRD 2.2)."""
-
-
-def _after_the_beginning(moment: AwareDatetime) -> AwareDatetime:
-    if moment < EARLIEST:
-        raise ValueError(f"lies before {EARLIEST:%Y-%m-%d}, where the records begin; check clock and year")
-    return moment
-
-
-Moment = Annotated[AwareDatetime, AfterValidator(_after_the_beginning)]
 
 
 class SyncFeatures(Contract):
@@ -82,6 +73,9 @@ class RateLimitForecast(Contract):
     low_minutes: float = Field(description="Lower end of the 80 % interval.")
     high_minutes: float | None = Field(description="Upper end of the 80 % interval; null: may never happen.")
     probability: Probability = Field(description="That the limit is hit within two hours.")
+    reset_minutes: float | None = Field(
+        None, description="Until the calls begin anew, where the API said so or a day's calls show it; null: unknown."
+    )
 
 
 class SyncHealthResponse(PredictionResponse):

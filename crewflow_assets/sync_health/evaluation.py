@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crewflow_assets.evaluation.calibration import expected_calibration_error
-from crewflow_assets.evaluation.intervals import Interval, cluster_bootstrap, cluster_mean
+from crewflow_assets.evaluation.intervals import Interval, cluster_bootstrap, cluster_mean, or_none
 from crewflow_assets.evaluation.slices import NAME as SLICES
 from crewflow_assets.evaluation.slices import sliced
 from crewflow_assets.sync_health.baselines import Probabilities, simple_methods
@@ -160,10 +160,10 @@ def evaluate(
         found += _figures(part.replace(" ", "_"), ones)
     raised = alarms(said[OURS].probability, failed, rows, micros)
     n = int((said[OURS].probability > AT_RISK).sum())
-    found += [Figure(name=f"alarm_{name}", value=_or_none(value), n=n) for name, value in raised.items()]
+    found += [Figure(name=f"alarm_{name}", value=or_none(value), n=n) for name, value in raised.items()]
     table = pd.DataFrame(
         [
-            {**as_record(part, name, (measured := figures(one))), "accuracy": _or_none(measured["accuracy"])}
+            {**as_record(part, name, (measured := figures(one))), "accuracy": or_none(measured["accuracy"])}
             for part, ones in judged.items()
             for name, one in ones.items()
         ]
@@ -199,12 +199,12 @@ def _figures(part: str, judged: Mapping[str, Judged]) -> "list[Figure]":
     def figure(name: str, measured: Interval, beside: str, value: float) -> Figure:
         return Figure(
             name=f"{part}_{name}",
-            value=_or_none(measured.value),
-            low=_or_none(measured.low),
-            high=_or_none(measured.high),
+            value=or_none(measured.value),
+            low=or_none(measured.low),
+            high=or_none(measured.high),
             n=n,
             baseline=beside,
-            baseline_value=_or_none(value),
+            baseline_value=or_none(value),
         )
 
     return [
@@ -214,18 +214,14 @@ def _figures(part: str, judged: Mapping[str, Judged]) -> "list[Figure]":
         *(
             Figure(
                 name=f"{part}_{name}",
-                value=_or_none(mine[name]),
+                value=or_none(mine[name]),
                 n=n,
                 baseline=best,
-                baseline_value=_or_none(others[best][name]),
+                baseline_value=or_none(others[best][name]),
             )
             for name in ("ece", "recall_at_p70", "recall_at_p50", "accuracy")
         ),
     ]
-
-
-def _or_none(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
 
 
 def _plots(judged: Mapping[str, Mapping[str, Judged]]) -> dict[str, bytes]:

@@ -14,22 +14,26 @@ from typing import TYPE_CHECKING, Literal
 
 from crewflow_assets.sync_health.error_classes import error_class_of
 from crewflow_assets.sync_health.measures import (
-    DAY,
     ERRORS,
     MEASURES,
-    MEMORY_ATTEMPTS,
     MINUTE,
     NEIGHBOUR_MINUTES,
     OWN_EXCLUDED,
 )
-from crewflow_assets.sync_health.measuring import ID, grouped_measure, measured_before
+from crewflow_assets.sync_health.measuring import (
+    ID,
+    Engine,
+    in_order,
+    measured_before,
+    measured_before_due,
+    micros_of,
+)
 from crewflow_assets.sync_health.neighbours import COUNTS, beside_neighbours, outcomes_of
 
 if TYPE_CHECKING:
+    import duckdb
     import ibis
     import pyarrow as pa
-
-Engine = Literal["duckdb", "pyspark"]
 
 STATUSES = ("operational", "maintenance", "degraded", "partial_outage", "major_outage")
 """In the order of how bad they are; a place in it stands for a status."""
@@ -68,19 +72,23 @@ PREPARED = tuple(
 
 
 @lru_cache(maxsize=8)
-def compiled(form: Literal["history", "due", "prepared", "statuses"] = "history", engine: Engine = "duckdb") -> str:
+def compiled(
+    form: Literal["history", "due", "prepared", "outcomes", "statuses"] = "history", engine: Engine = "duckdb"
+) -> str:
     """Return the expression as SQL, compiled once.
 
-    Its tables are named ``attempts`` and ``statuses``, for syncs that are due also ``around`` and ``due``. Two forms
-    are its parts: the ``PREPARED`` columns of the attempts, and the minutes and places of the ``statuses``.
+    Its tables are named ``attempts`` and ``statuses``, for syncs that are due also ``around`` and ``due``. Three
+    forms are its parts: the ``PREPARED`` columns of the attempts, how their ``outcomes`` count, and the minutes and
+    places of the ``statuses``.
     """
     import ibis
 
     getattr(ibis, engine)  # loads the backend, whose options its compiler reads
     attempts = ibis.table(ATTEMPT_COLUMNS, name="attempts")
     statuses = ibis.table(STATUS_COLUMNS, name="statuses")
-    if form == "prepared":
-        ready = _prepared(attempts, engine).select(*_KEYS, *PREPARED)
+    if form in ("prepared", "outcomes"):
+        columns = PREPARED if form == "prepared" else ("micros", "known_minute", *COUNTS)
+        ready = _prepared(attempts, engine).select(*_KEYS, *columns)
         return str(ibis.to_sql(ready.order_by(["micros", "event_id"]), dialect=engine))
     if form == "statuses":
         return str(ibis.to_sql(_statuses(statuses, engine), dialect=engine))
@@ -128,46 +136,13 @@ def due(
         syncs: Of ``DUE_COLUMNS``.
         engine: Whose SQL it is going to be.
     """
-    measured = _measured_before(_numbers(attempts, engine), syncs, engine)
-    rows = syncs.mutate(micros=_micros(syncs.occurred_at, engine)).left_join(measured, ID)
+    syncs = syncs.mutate(micros=micros_of(syncs.occurred_at, engine))
+    rows = syncs.left_join(measured_before_due(_numbers(attempts, engine), syncs), ID)
     sums = [name for name, measure in MEASURES.items() if measure.how in ("sum", "count")]
     rows = rows.mutate(**{name: rows[name].fill_null(0) for name in ("place", *sums)})
     rows = _at_its_minute(rows)
     described = beside_neighbours(rows, outcomes(around, engine), _statuses(statuses, engine))
     return described.select(*_KEYS, "occurred_at", *_described())
-
-
-def _measured_before(numbers: "ibis.Table", syncs: "ibis.Table", engine: Engine) -> "ibis.Table":
-    """Return all measures of the attempts before each sync.
-
-    Sums over more than a day need no order. All others look at a day or at ``MEMORY_ATTEMPTS``: where two days hold
-    as many, what is older is left out before attempts are put in order, which costs the most.
-    """
-    import ibis
-
-    seen = numbers.inner_join(syncs.select(*ID, due_micros=_micros(syncs.occurred_at, engine)), ID)
-    seen = seen.filter(seen.micros < seen.due_micros)
-    long = {name: m for name, m in MEASURES.items() if m.micros is not None and m.micros > DAY}
-    within = {days: seen.micros >= seen.due_micros - days * DAY for days in (1, 2)}
-    totals = seen.group_by([*ID, "due_micros"]).aggregate(
-        total=seen.count(),
-        one_day=within[1].sum(),
-        two_days=within[2].sum(),
-        **{name: grouped_measure(seen, measure) for name, measure in long.items()},
-    )
-    # one more than are looked at, and one from before the day: what changed is seen beside the attempt before
-    enough = (totals.two_days > MEMORY_ATTEMPTS + 1) & (totals.two_days > totals.one_day)
-    totals = totals.mutate(
-        since=ibis.ifelse(enough, totals.due_micros - 2 * DAY, 0),
-        left_out=ibis.ifelse(enough, totals.total - totals.two_days, 0),
-    )
-    own = numbers.inner_join(totals.select(*ID, "due_micros", "total", "since", "left_out"), ID)
-    own = _in_order(own.filter(own.micros < own.due_micros, own.micros >= own.since), own.left_out)
-    own = own.mutate(back=own.total - own.place)
-    grouped = own.group_by(ID).aggregate(
-        place=own.total.max(), **{name: grouped_measure(own, m) for name, m in MEASURES.items() if name not in long}
-    )
-    return grouped.inner_join(totals.select(*ID, *long), ID)
 
 
 def _described() -> list[str]:
@@ -176,21 +151,8 @@ def _described() -> list[str]:
     return ["lead", "place", *MEASURES, *own, *others, "api_status"]
 
 
-def _micros(moment: "ibis.Value", engine: Engine) -> "ibis.Value":
-    """Return microseconds since 1970, whatever the session's time zone."""
-    import ibis
-
-    @ibis.udf.scalar.builtin(
-        name="epoch_us" if engine == "duckdb" else "unix_micros", signature=((moment.type(),), "int64")
-    )
-    def micros(value):  # type: ignore[no-untyped-def]
-        """The engine's own function."""
-
-    return micros(moment)
-
-
 def _prepared(attempts: "ibis.Table", engine: Engine) -> "ibis.Table":
-    return _in_order(_numbers(attempts, engine))
+    return in_order(_numbers(attempts, engine))
 
 
 def _numbers(attempts: "ibis.Table", engine: Engine) -> "ibis.Table":
@@ -198,7 +160,7 @@ def _numbers(attempts: "ibis.Table", engine: Engine) -> "ibis.Table":
     import ibis
 
     t = attempts.select(*ATTEMPT_COLUMNS)
-    micros = _micros(t.occurred_at, engine)
+    micros = micros_of(t.occurred_at, engine)
     latency = (t.latency_ms * 1000).round().cast("int64")
     log_latency = ibis.ifelse(t.ok, ((t.latency_ms + 1).ln() * 1000).round().cast("int64"), ibis.null("int64"))
     t = t.mutate(
@@ -220,22 +182,6 @@ def _numbers(attempts: "ibis.Table", engine: Engine) -> "ibis.Table":
         ok_micros=ibis.ifelse(t.ok, t.micros, ibis.null("int64")),
         failed_micros=ibis.ifelse(t.ok, ibis.null("int64"), t.micros),
         **{f"is_{name}": (t.error == i + 1).ifelse(1, 0).cast("int64") for i, name in enumerate(ERRORS)},
-    )
-
-
-def _in_order(t: "ibis.Table", first: "ibis.IntegerValue | int" = 0) -> "ibis.Table":
-    """Add the attempt's place among its integration's, and whether the outcome changed."""
-    import ibis
-
-    plain = ibis.window(group_by=ID, order_by=["micros", "event_id"])
-    t = t.mutate(place=ibis.row_number().over(plain) + first, before=t.succeeded.lag().over(plain))
-    flip = (t.succeeded != t.before).ifelse(1, 0).fill_null(0).cast("int64")
-    return t.mutate(
-        flip=flip,
-        onset=((t.failed == 1) & (t.before == 1)).ifelse(1, 0).fill_null(0).cast("int64"),
-        ok_place=ibis.ifelse(t.ok, t.place, ibis.null("int64")),
-        failed_place=ibis.ifelse(t.ok, ibis.null("int64"), t.place),
-        flip_micros=ibis.ifelse(flip == 1, t.micros, ibis.null("int64")),
     )
 
 
@@ -269,8 +215,8 @@ def _statuses(statuses: "ibis.Table", engine: Engine) -> "ibis.Table":
     places = [(statuses.status == status, place) for place, status in enumerate(STATUSES)]
     return statuses.select(
         "system",
-        micros=_micros(statuses.occurred_at, engine),
-        minute=(_micros(statuses.occurred_at, engine) // MINUTE).cast("int64"),
+        micros=micros_of(statuses.occurred_at, engine),
+        minute=(micros_of(statuses.occurred_at, engine) // MINUTE).cast("int64"),
         status=ibis.cases(*places, else_=0).cast("int64"),
     )
 
@@ -292,4 +238,13 @@ def describe(attempts: "pa.Table", statuses: "pa.Table", syncs: "pa.Table | None
             return connection.sql(compiled("history")).to_arrow_table()
         connection.register("around", attempts)
         connection.register("due", syncs)
-        return connection.sql(compiled("due")).to_arrow_table()
+        return due_described(connection)
+
+
+def due_described(connection: "duckdb.DuckDBPyConnection") -> "pa.Table":
+    """Return what ``due`` finds on a connection that has its tables.
+
+    It goes into a table first: as a relation it would be planned twice, which takes longer than to run it.
+    """
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE described AS {compiled('due')}")
+    return connection.sql("FROM described").to_arrow_table()

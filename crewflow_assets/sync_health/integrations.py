@@ -2,12 +2,14 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
 from crewflow_assets import clock
+from crewflow_assets.contract import Identifier, System
 from crewflow_assets.errors import FieldProblem, InvalidInputError, NotFoundError
 from crewflow_assets.ingest.event_kinds import SyncAttempt
 from crewflow_assets.ingest.events import EventHandler, RecordedEvent
@@ -22,16 +24,19 @@ Key = tuple[str, str]
 FRESHNESS_MINUTES = 240.0
 ACTIVE, SLOWED, PAUSED = "active", "slowed", "paused"
 LONGEST_MINUTES = 525_600
+SHAPES: dict[str, TypeAdapter[str]] = {"integration_id": TypeAdapter(Identifier), "system": TypeAdapter(System)}
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What the attempts of one batch say of an integration; the interval is the newest that was named."""
+    """What the attempts of one batch say of an integration; interval and end of the grant are the newest named."""
 
     last: datetime
     last_ok: datetime | None
     interval: float | None
     interval_at: datetime | None
+    grant_ends_at: datetime | None
+    grant_said_at: datetime | None
 
 
 def record_attempts(session: Session, events: Sequence[RecordedEvent]) -> None:
@@ -83,10 +88,17 @@ def register(
 
     Raises:
         NotFoundError: the company is unknown.
-        InvalidInputError: the integration connects to another system, or a duration is not above 0 and up to a year.
+        InvalidInputError: the integration connects to another system, its id or system is none, or a duration is not
+            above 0 and up to a year.
     """
     if session.get(Company, company_id, with_for_update=True) is None:
         raise NotFoundError(f"company {company_id!r} is unknown; import its chart or cost codes first")
+    for name, named in (("integration_id", integration_id), ("system", system)):
+        try:
+            SHAPES[name].validate_python(named)
+        except ValidationError as error:
+            text = f"{named[:60]!r}: {error.errors()[0]['msg']}"
+            raise InvalidInputError(f"{name}: {text}", (FieldProblem((name,), text),)) from None
     for name, value in (("interval_minutes", interval_minutes), ("freshness_minutes", freshness_minutes)):
         if value is not None and not 0 < value <= LONGEST_MINUTES:
             text = f"{value:g} is not above 0 and at most {LONGEST_MINUTES}"
@@ -186,12 +198,15 @@ def _seen(attempts: Sequence[tuple[RecordedEvent, SyncAttempt]], integration: In
     ordered = sorted(attempts, key=lambda pair: pair[0].event.occurred_at)
     ok = [recorded.event.occurred_at for recorded, attempt in ordered if attempt.ok]
     slowed_until = integration.state_until if integration.state != ACTIVE else None
-    interval = interval_at = None
+    interval = interval_at = grant_ends_at = grant_said_at = None
     for recorded, attempt in ordered:
         at = recorded.event.occurred_at
+        if attempt.grant_expires_in_seconds is not None:
+            grant_ends_at, grant_said_at = at + timedelta(seconds=attempt.grant_expires_in_seconds), at
         if attempt.interval_minutes is not None and (slowed_until is None or at >= slowed_until):
             interval, interval_at = attempt.interval_minutes, at
-    return _Seen(ordered[-1][0].event.occurred_at, ok[-1] if ok else None, interval, interval_at)
+    last_ok = ok[-1] if ok else None
+    return _Seen(ordered[-1][0].event.occurred_at, last_ok, interval, interval_at, grant_ends_at, grant_said_at)
 
 
 def _learn(integration: Integration, seen: _Seen) -> None:
@@ -199,6 +214,8 @@ def _learn(integration: Integration, seen: _Seen) -> None:
     last, last_ok = integration.last_attempt_at, integration.last_ok_at
     if seen.interval_at is not None and (last is None or seen.interval_at >= last):
         integration.interval_minutes = seen.interval
+    if seen.grant_said_at is not None and (last is None or seen.grant_said_at >= last):
+        integration.grant_ends_at = seen.grant_ends_at
     integration.last_attempt_at = seen.last if last is None else max(last, seen.last)
     if seen.last_ok is not None:
         integration.last_ok_at = seen.last_ok if last_ok is None else max(last_ok, seen.last_ok)

@@ -23,7 +23,14 @@ from crewflow_assets.store.sync_tables import Integration, SyncAction
 from crewflow_assets.store.tables import Company
 from crewflow_assets.sync_health.contract import ActionName
 from crewflow_assets.sync_health.integrations import ACTIVE, PAUSED, SLOWED, Key, of_companies
-from crewflow_assets.sync_health.policy import ASK_LASTS, SCHEDULE, WITHHELD_ASK_LASTS, Plan, Situation
+from crewflow_assets.sync_health.policy import (
+    ASK_LASTS,
+    SCHEDULE,
+    WITHHELD_ASK_LASTS,
+    Plan,
+    Situation,
+    is_answered,
+)
 
 ACTOR = "sync_health"
 HELD_FOR = timedelta(days=1)
@@ -80,6 +87,7 @@ class ActionLedger:
         recent = self.actions.get(key, ())
         standing = [a for a in recent if a.state == ActionState.IN_FORCE]
         ended = [a.ended_at for a in recent if a.action in SCHEDULE and a.ended_at is not None]
+        schedule = next((a for a in standing if a.action in SCHEDULE), None)
         taken_back = (ActionState.UNDONE, ActionState.REFUSED)
         held = standing + [a for a in recent if a.state in taken_back and _ended_within(a, HELD_FOR, self.at)]
         return Situation(
@@ -87,24 +95,21 @@ class ActionLedger:
             freshness_minutes=integration.freshness_minutes,
             last_attempt_at=integration.last_attempt_at,
             last_ok_at=integration.last_ok_at,
-            schedule=next((name_of(a) for a in standing if a.action in SCHEDULE), None),
+            schedule=None if schedule is None else name_of(schedule),
+            schedule_until=None if schedule is None else schedule.until,
             schedule_ended_at=max(ended, default=None),
             held=frozenset(name_of(a) for a in held),
+            grant_ends_at=integration.grant_ends_at,
         )
 
     def end_what_is_over(self) -> int:
-        """End actions whose time is over and requests that a success has answered; returns how many.
-
-        Receivers know the end of a schedule change beforehand: nobody is told.
-        """
+        """End actions whose time is over, of which receivers know, and requests that were answered; how many."""
         number = 0
         for key, actions in self.actions.items():
-            integration = self.integrations[key]
             for action in actions:
                 if action.state != ActionState.IN_FORCE:
                     continue
-                answered = action.action not in SCHEDULE and _synced_since(integration, action.decided_at)
-                if answered:
+                if is_answered(name_of(action), action.decided_at, self.situation(key), self.at):
                     self.end(action, ActionState.DONE, by=ACTOR, reason="a sync succeeded since")
                 elif action.until <= self.at:
                     self.end(action, ActionState.OVER, by=ACTOR, reason="its time was over")
@@ -292,7 +297,3 @@ def _that_matter(companies: Collection[str], at: datetime) -> Any:
 
 def _ended_within(action: SyncAction, span: timedelta, at: datetime) -> bool:
     return action.ended_at is not None and action.ended_at > at - span
-
-
-def _synced_since(integration: Integration, moment: datetime) -> bool:
-    return integration.last_ok_at is not None and integration.last_ok_at > moment

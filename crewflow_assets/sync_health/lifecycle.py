@@ -42,7 +42,6 @@ class SyncHealth(ModelCode):
     def row_scores(self, predictor: Predictor, features: pd.DataFrame) -> pd.DataFrame:
         """Score each live row of the test time by minus its squared error, clustered by integration."""
         test = test_rows(features)
-        test = test[test["fold"] == "test"]
         rows, failed, _ = rows_of_table(test)
         live = rows_of("live", rows)
         said = cast(SyncHealthPredictor, predictor).full.probability(rows)

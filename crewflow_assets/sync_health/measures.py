@@ -10,6 +10,7 @@ from typing import Literal
 SECOND = 1_000_000
 MINUTE, HOUR = 60 * SECOND, 3600 * SECOND
 DAY = 24 * HOUR
+MINUTES_A_DAY = 24 * 60
 MEMORY_ATTEMPTS = 30
 MEMORY_DAYS = 7
 """No measure looks further back than this many attempts or days."""
@@ -60,6 +61,8 @@ def _measures() -> dict[str, Measure]:
     for column in ("latency", "rate_limit_hits", "records_failed", "flip"):
         found[f"{column}_24h"] = Measure(column, "sum", micros=DAY)
     found["latency_n_24h"] = Measure("latency", "count", micros=DAY)
+    found["anew_24h"] = Measure("anew", "sum", micros=DAY)
+    found["anew_minute_24h"] = Measure("anew_minute", "sum", micros=DAY)
     for column in ("log_latency", "log_latency_sq"):
         found[f"{column}_7d"] = Measure(column, "sum", micros=MEMORY_DAYS * DAY)
     found["log_latency_n_7d"] = Measure("log_latency", "count", micros=MEMORY_DAYS * DAY)

@@ -7,54 +7,21 @@ stands in ``MEASURES``, which ``events`` reads too; a test demands the same numb
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from crewflow_assets.sync_health.events import ATTEMPT_COLUMNS, PREPARED, compiled
+from crewflow_assets.sync_health.events import PREPARED
 from crewflow_assets.sync_health.integrations import Key
 from crewflow_assets.sync_health.measures import MEASURES, MINUTE, NEIGHBOUR_MINUTES, OWN_EXCLUDED
 from crewflow_assets.sync_health.neighbours import COUNTS
-from crewflow_assets.sync_health.recent import AROUND, NEWEST_BEFORE, Recent
-
-if TYPE_CHECKING:
-    import duckdb
-    import pyarrow as pa
-
-Floats = NDArray[np.float64]
+from crewflow_assets.sync_health.recent import AROUND, Recent
+from crewflow_assets.sync_health.surroundings import Describing, Floats, Rows, Surroundings
 
 USUAL_INTERVAL = 60.0
 """Minutes, where nothing says how often an integration syncs."""
 KEPT_INTEGRATIONS = 256
-BUCKET_SECONDS = 600
-"""The attempts around a moment are kept for so long, unless something happens."""
-_ID = ("company_id", "integration_id")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Rows:
-    """Attempts or statuses, oldest first: their systems, and numbers that are NaN where there is nothing.
-
-    Attempts say whose they are too.
-    """
-
-    systems: NDArray[np.object_]
-    columns: dict[str, Floats]
-    keys: tuple[NDArray[np.object_], NDArray[np.object_]] | None = None
-
-    def of(self, key: Key) -> "Rows":
-        """Return the attempts of one integration."""
-        assert self.keys is not None
-        mine = np.flatnonzero((self.keys[0] == key[0]) & (self.keys[1] == key[1]))
-        return Rows(self.systems[mine], {name: column[mine] for name, column in self.columns.items()})
-
-    def before(self, micros: float) -> int:
-        """Return how many lie before a moment."""
-        return int(np.searchsorted(self.columns["micros"], micros))
 
 
 class Online:
@@ -63,7 +30,8 @@ class Online:
     def __init__(self, recent: Recent) -> None:
         self._recent = recent
         self._own: OrderedDict[Key, tuple[tuple[int, int], Rows]] = OrderedDict()
-        self._others: tuple[tuple[Any, ...], Rows, Rows] | None = None
+        self._describing = Describing(recent, "prepared", PREPARED)
+        self._surroundings = Surroundings(recent)
         self._lock = threading.Lock()
 
     def described(self, keys: Sequence[Key], at: datetime) -> dict[str, Floats]:
@@ -72,7 +40,7 @@ class Online:
         It is due an interval after the last, and at once if overdue. ``Recent`` must be up to date.
         """
         with self._lock:
-            around, statuses = self._surroundings(at)
+            around, statuses = self._surroundings.at(at)
             own = self._attempts(list(dict.fromkeys(keys)))
         found = {key: _described(mine, around, statuses, at) for key, mine in own.items()}
         rows = [found[key] for key in keys]
@@ -80,13 +48,12 @@ class Online:
 
     def _attempts(self, keys: Sequence[Key]) -> dict[Key, Rows]:
         """Return the attempts of each integration; those that are not kept are read together."""
-        import pyarrow as pa
-
         versions = {key: self._recent.version(key) for key in keys}
         missing = [key for key in keys if key not in self._own or self._own[key][0] != versions[key]]
         if missing:
-            asked = pa.table({"company_id": [c for c, _ in missing], "integration_id": [i for _, i in missing]})
-            read = self._read("SELECT * FROM sync_attempt SEMI JOIN asked USING (company_id, integration_id)", asked)
+            either = " OR ".join(["(company_id = ? AND integration_id = ?)"] * len(missing))
+            asked = [name for key in missing for name in key]
+            read = self._describing.rows(f"SELECT * FROM sync_attempt WHERE {either}", asked)
             for key in missing:
                 self._own[key] = versions[key], read.of(key)
         for key in keys:
@@ -95,44 +62,6 @@ class Online:
         while len(self._own) > KEPT_INTEGRATIONS:
             self._own.popitem(last=False)
         return found
-
-    def _surroundings(self, at: datetime) -> tuple[Rows, Rows]:
-        """Return the attempts of all since some hours ago, and all statuses."""
-        seconds = at.timestamp() // BUCKET_SECONDS * BUCKET_SECONDS
-        version = (self._recent.version(), seconds)
-        if self._others is None or self._others[0] != version:
-            begin = datetime.fromtimestamp(seconds, at.tzinfo) - AROUND
-            moment = f"TIMESTAMPTZ '{begin.isoformat()}'"
-            around = self._read(
-                f"SELECT * FROM sync_attempt WHERE occurred_at >= {moment} UNION ALL {NEWEST_BEFORE}".format(
-                    moment=moment
-                )
-            )
-            with self._recent.connected() as cursor:
-                cursor.execute("CREATE OR REPLACE TEMP VIEW statuses AS FROM api_status")
-                statuses = _rows(cursor.sql(compiled("statuses")).order("micros"), ("micros", "minute", "status"))
-            self._others = (version, around, statuses)
-        return self._others[1], self._others[2]
-
-    def _read(self, query: str, asked: "pa.Table | None" = None) -> Rows:
-        columns = ", ".join(f'"{name}"' for name in ATTEMPT_COLUMNS if name != "lead_minutes")
-        with self._recent.connected() as cursor:
-            if asked is not None:
-                cursor.register("asked", asked)
-            cursor.execute(
-                f"CREATE OR REPLACE TEMP TABLE attempts AS SELECT {columns}, CAST(NULL AS DOUBLE) AS lead_minutes "
-                f"FROM ({query})"
-            )
-            return _rows(cursor.sql(compiled("prepared")), PREPARED)
-
-
-def _rows(relation: "duckdb.DuckDBPyRelation", names: Sequence[str]) -> Rows:
-    found = relation.fetchnumpy()
-    columns = {name: np.ma.filled(np.ma.asarray(found[name]).astype(np.float64), np.nan) for name in names}
-    text = {name: np.ma.filled(np.ma.asarray(found[name]), None) for name in ("system", *_ID) if name in found}
-    return Rows(
-        text["system"], columns, (text["company_id"], text["integration_id"]) if "company_id" in text else None
-    )
 
 
 def _described(own: Rows, around: Rows, statuses: Rows, at: datetime) -> dict[str, float]:

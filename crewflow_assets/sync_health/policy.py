@@ -7,6 +7,7 @@ them. Durations and thresholds are the PRD's (2.2) where it names them.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import ceil
 from typing import Literal
 
 from crewflow_assets.sync_health.contract import (
@@ -30,11 +31,15 @@ ACTION_OF: dict[TroubleCause, ActionName] = {
 SCHEDULE: frozenset[ActionName] = frozenset(("slow_down", "pause"))
 
 SLOW_INTERVAL_MINUTES = 30
+LONGEST_WAIT_MINUTES = 24 * 60.0
+"""Calls of a day begin anew within a day; a longer wait that an API names is not believed."""
 SLOW_DOWN_LASTS = timedelta(hours=2)
 PAUSE_LASTS = timedelta(minutes=60)
 SHORTEST_PAUSE = timedelta(minutes=15)
 ASK_LASTS = timedelta(days=7)
 WITHHELD_ASK_LASTS = timedelta(days=1)
+GRANT_ENDS_WITHIN = timedelta(days=3)
+"""A weekend, and a day to act."""
 DORMANT_AFTER = timedelta(days=1)
 
 LEADING_SHARE = 0.25
@@ -59,8 +64,8 @@ class Risk:
 class Situation:
     """What is known of an integration at the moment of decision.
 
-    ``schedule`` is the action that changes the schedule now, and ``schedule_ended_at`` when the last one ended.
-    ``held`` actions are not taken: they stand already, or someone took them back within a day.
+    ``schedule`` is the action that changes the schedule now, until ``schedule_until``, and ``schedule_ended_at`` when
+    the last one ended. ``held`` actions are not taken: they stand already, or someone took them back within a day.
     """
 
     interval_minutes: float | None
@@ -68,8 +73,10 @@ class Situation:
     last_attempt_at: datetime | None
     last_ok_at: datetime | None
     schedule: ActionName | None = None
+    schedule_until: datetime | None = None
     schedule_ended_at: datetime | None = None
     held: frozenset[ActionName] = frozenset()
+    grant_ends_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,27 +99,34 @@ class Plan:
     interval_minutes: int | None = None
 
 
-def trouble_of(risk: Risk) -> Trouble | None:
-    """Name the trouble ahead: the leading cause of a risk above 0.7, or a rate limit that will be hit; else None."""
-    if risk.probability > AT_RISK:
+def trouble_of(risk: Risk, situation: Situation, at: datetime) -> Trouble | None:
+    """Name the trouble ahead: the leading cause of a risk above 0.7, a rate limit, or a grant that ends; else None.
+
+    That no calls are left is known and goes before what a model takes for the cause.
+    """
+    forecast = risk.forecast
+    if risk.probability > AT_RISK and not _none_left(forecast):
         explained = [factor for factor in risk.factors if factor.contribution > 0]
         if not explained:
             return Trouble("unknown", "no single cause stands out", supported=False)
         lead = max(explained, key=lambda factor: factor.contribution)
         share = lead.contribution / sum(factor.contribution for factor in explained)
         return Trouble(lead.code, lead.detail, supported=share >= LEADING_SHARE)
-    forecast = risk.forecast
     if forecast is not None and forecast.probability > FORECAST_ACTS_ABOVE:
-        return Trouble("rate_limit", f"will hit its rate limit in {in_words(forecast.minutes)}", supported=True)
+        return Trouble("rate_limit", _foreseen(forecast), supported=True)
+    if situation.grant_ends_at is not None and grant_is_ending(situation.grant_ends_at, at):
+        return Trouble("auth", _ending(situation.grant_ends_at, at), supported=True)
     return None
 
 
 def plan(risk: Risk, situation: Situation, at: datetime) -> Plan | None:
     """Return what the platform does about a risk at a moment, or None where it does nothing by itself."""
-    trouble = trouble_of(risk)
+    trouble = trouble_of(risk, situation, at)
     if trouble is None or not trouble.supported or is_dormant(situation.last_attempt_at, at):
         return None
     action = ACTION_OF.get(trouble.cause)
+    if action == "slow_down" and (reset := reset_to_wait_for(risk, situation, at)) is not None:
+        return _until_reset(trouble, situation, at, reset)
     if action is None or action in situation.held:
         return None
     if action not in SCHEDULE:
@@ -130,7 +144,7 @@ def plan(risk: Risk, situation: Situation, at: datetime) -> Plan | None:
 
 def recommended(risk: Risk, situation: Situation, at: datetime) -> list[RecommendedAction]:
     """Return the actions to show beside a risk: first what the platform does by itself, then what a person might."""
-    trouble = trouble_of(risk)
+    trouble = trouble_of(risk, situation, at)
     if trouble is None:
         return []
     planned = plan(risk, situation, at)
@@ -141,6 +155,8 @@ def recommended(risk: Risk, situation: Situation, at: datetime) -> list[Recommen
     for name in dict.fromkeys(names):
         automatic = planned is not None and name == planned.action
         interval = slow_interval(situation.interval_minutes, situation.freshness_minutes)
+        if automatic and planned is not None:
+            interval = planned.interval_minutes
         if name == "slow_down" and interval is None:
             continue
         found.append(
@@ -163,6 +179,23 @@ def slow_interval(usual: float | None, freshness: float) -> int | None:
     return interval if 2 * interval <= freshness else None
 
 
+def reset_to_wait_for(risk: Risk, situation: Situation, at: datetime) -> datetime | None:
+    """Return when the calls begin anew, where a sync before that would be wasted; else None.
+
+    That is so where no calls are left, and where the next sync will probably use up the last ones and the calls begin
+    anew before the data is too old.
+    """
+    forecast = risk.forecast
+    if forecast is None or forecast.reset_minutes is None or forecast.reset_minutes > LONGEST_WAIT_MINUTES:
+        return None
+    reset = at + timedelta(minutes=forecast.reset_minutes)
+    if _none_left(forecast):
+        return reset
+    fresh_from = situation.last_ok_at or at
+    in_time = reset - fresh_from <= timedelta(minutes=situation.freshness_minutes)
+    return reset if in_time and forecast.minutes <= (situation.interval_minutes or 0) else None
+
+
 def pause_until(situation: Situation, at: datetime) -> datetime | None:
     """Return the end of a pause: in 60 minutes, or earlier so that a sync is tried before the data is too old.
 
@@ -176,18 +209,60 @@ def pause_until(situation: Situation, at: datetime) -> datetime | None:
     return until if until - at >= SHORTEST_PAUSE else None
 
 
+def grant_is_ending(ends_at: datetime | None, at: datetime) -> bool:
+    """Say whether a grant ends within the time that people are given to renew it, or has ended."""
+    return ends_at is not None and ends_at - at <= GRANT_ENDS_WITHIN
+
+
+def is_answered(action: ActionName, decided_at: datetime, situation: Situation, at: datetime) -> bool:
+    """Say whether what people were asked for has come: a sync succeeded since, and no grant is about to end."""
+    if action in SCHEDULE or (action == "reauthorise" and grant_is_ending(situation.grant_ends_at, at)):
+        return False
+    return situation.last_ok_at is not None and situation.last_ok_at > decided_at
+
+
 def is_dormant(last_attempt_at: datetime | None, at: datetime) -> bool:
     """Say whether an integration has not been syncing for a day, so that no sync is there to be saved."""
     return last_attempt_at is None or at - last_attempt_at > DORMANT_AFTER
 
 
 def in_words(minutes: float) -> str:
-    """Render a duration as people say it: "about 2 hours"."""
+    """Render a duration as people say it: "about 2 hours", "about 3 days"."""
     if minutes < 1.5:
         return "about a minute"
     if minutes < 90:
         return f"about {round(minutes)} minutes"
-    return f"about {round(minutes / 60)} hours"
+    if minutes < 36 * 60:
+        return f"about {round(minutes / 60)} hours"
+    return f"about {round(minutes / 1440)} days"
+
+
+def _none_left(forecast: RateLimitForecast | None) -> bool:
+    return forecast is not None and forecast.minutes == 0 and forecast.probability == 1
+
+
+def _foreseen(forecast: RateLimitForecast) -> str:
+    if _none_left(forecast):
+        reset = forecast.reset_minutes
+        return "no calls are left" + ("" if reset is None else f"; they begin anew in {in_words(reset)}")
+    return f"will hit its rate limit in {in_words(forecast.minutes)}"
+
+
+def _ending(ends_at: datetime, at: datetime) -> str:
+    if ends_at <= at:
+        return "the grant has ended"
+    return f"the grant ends in {in_words((ends_at - at) / timedelta(minutes=1))} unless it is renewed"
+
+
+def _until_reset(trouble: Trouble, situation: Situation, at: datetime, reset: datetime) -> Plan | None:
+    """Return the schedule whose next sync comes when the calls begin anew; it may replace one that ends before."""
+    if situation.schedule == "slow_down" and situation.schedule_until is not None:
+        if situation.schedule_until >= reset:
+            return None
+    elif "slow_down" in situation.held or not _may_change_schedule("slow_down", situation):
+        return None
+    since = situation.last_attempt_at or at
+    return Plan("slow_down", trouble.cause, trouble.detail, reset, ceil((reset - since) / timedelta(minutes=1)))
 
 
 def _may_change_schedule(action: ActionName, situation: Situation) -> bool:

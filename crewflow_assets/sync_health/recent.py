@@ -22,7 +22,7 @@ from crewflow_assets.lake.events import COMMIT_MARGIN, folder_of
 from crewflow_assets.settings import get_settings
 from crewflow_assets.store.database import batched, connected
 from crewflow_assets.store.tables import Event
-from crewflow_assets.sync_health.events import ATTEMPT_COLUMNS, DUE_COLUMNS, STATUS_COLUMNS, compiled
+from crewflow_assets.sync_health.events import ATTEMPT_COLUMNS, DUE_COLUMNS, STATUS_COLUMNS, due_described
 from crewflow_assets.sync_health.integrations import Key
 from crewflow_assets.sync_health.measures import MEMORY_ATTEMPTS, MEMORY_DAYS
 
@@ -42,11 +42,6 @@ NEWEST = select(func.max(Event.id))
 COUNT_EVERY_SECONDS = 1.0
 ROWS_AT_ONCE = 20_000
 SETTLE_EVERY = timedelta(minutes=1)
-NEWEST_BEFORE = (
-    "SELECT s.* FROM sync_attempt AS s SEMI JOIN (SELECT arg_max(rowid, (occurred_at, event_id)) AS newest "
-    "FROM sync_attempt WHERE occurred_at < {moment} GROUP BY company_id, integration_id) AS n ON s.rowid = n.newest"
-)
-"""The last attempt of each integration before a moment."""
 TYPES = {"string": "VARCHAR", "boolean": "BOOLEAN", "float64": "DOUBLE", "int64": "BIGINT"}
 
 
@@ -55,8 +50,18 @@ def sql_type(kind: str) -> str:
     return TYPES.get(kind, "TIMESTAMPTZ")
 
 
-def _literal(moment: datetime) -> str:
+def literal(moment: datetime) -> str:
+    """Return a moment as DuckDB reads it."""
     return f"TIMESTAMPTZ '{moment.astimezone(UTC).isoformat()}'"
+
+
+def newest_before(moment: datetime, table: str = "sync_attempt", columns: str = "s.*") -> str:
+    """Return the query for the last attempt of each integration before a moment, from a table of attempts."""
+    return (
+        f"SELECT {columns} FROM {table} AS s SEMI JOIN (SELECT arg_max(rowid, (occurred_at, event_id)) AS newest "
+        f"FROM {table} WHERE occurred_at < {literal(moment)} GROUP BY company_id, integration_id) AS n "
+        "ON s.rowid = n.newest"
+    )
 
 
 class Recent:
@@ -94,10 +99,14 @@ class Recent:
         finally:
             cursor.close()
 
+    def opened(self) -> "duckdb.DuckDBPyConnection":
+        """Return a connection on all that is known, for its caller to keep."""
+        return self._connection.cursor()
+
     def cursor(self, at: datetime) -> "duckdb.DuckDBPyConnection":
         """Return a connection with the views ``seen`` and ``statuses``: what happened before a moment."""
         cursor = self._connection.cursor()
-        moment = _literal(at)
+        moment = literal(at)
         for view, kind in (("seen", "sync_attempt"), ("statuses", "api_status")):
             columns = ", ".join(f'"{name}"' for name in KINDS[kind] if name != "lead_minutes")
             lead = ", CAST(NULL AS DOUBLE) AS lead_minutes" if "lead_minutes" in KINDS[kind] else ""
@@ -110,12 +119,12 @@ class Recent:
         """Describe syncs that are due, of ``DUE_COLUMNS``."""
         cursor.register("due", due.select(list(DUE_COLUMNS)))
         cursor.execute("CREATE TEMP VIEW attempts AS FROM seen")
-        lately = _literal(at - AROUND)
+        since = at - AROUND
         cursor.execute(
-            f"CREATE TEMP TABLE around AS FROM seen WHERE occurred_at >= {lately} UNION ALL BY NAME "
-            f"SELECT * EXCLUDE (received_at) FROM ({NEWEST_BEFORE.format(moment=lately)})"
+            f"CREATE TEMP TABLE around AS FROM seen WHERE occurred_at >= {literal(since)} UNION ALL BY NAME "
+            f"SELECT * EXCLUDE (received_at) FROM ({newest_before(since)})"
         )
-        return cursor.sql(compiled("due")).to_arrow_table()
+        return due_described(cursor)
 
     def version(self, key: Key | None = None) -> tuple[int, int]:
         """Return numbers that change with what is known of an integration; without one, of anything at all."""
@@ -210,9 +219,10 @@ class Recent:
         for name in names:
             values[name] = pa.array([row.payload.get(name, defaults[name]) for row in rows], types[columns[name]])
         self._connection.register("fresh", pa.table(values))
+        earliest = literal(min(row.received_at for row in rows))  # an event that is there says the same
         self._connection.execute(
-            f"INSERT INTO {kind} BY NAME SELECT * FROM fresh f WHERE NOT EXISTS "
-            f"(SELECT 1 FROM {kind} k WHERE k.company_id = f.company_id AND k.event_id = f.event_id)"
+            f"INSERT INTO {kind} BY NAME SELECT * FROM fresh f WHERE NOT EXISTS (SELECT 1 FROM {kind} k "
+            f"WHERE k.received_at >= {earliest} AND k.company_id = f.company_id AND k.event_id = f.event_id)"
         )
         self._connection.unregister("fresh")
 
@@ -226,8 +236,8 @@ def _frequent(at: datetime) -> str:
 
     These days hold more attempts than measures look at, and one from before: it says whether the outcome changed.
     """
-    since = _literal(at - timedelta(days=MEMORY_DAYS))
-    lately = f"count(*) FILTER (occurred_at >= {since} AND occurred_at < {_literal(at)})"
+    since = literal(at - timedelta(days=MEMORY_DAYS))
+    lately = f"count(*) FILTER (occurred_at >= {since} AND occurred_at < {literal(at)})"
     return (
         "SELECT company_id, integration_id FROM sync_attempt GROUP BY ALL "
         f"HAVING {lately} > {MEMORY_ATTEMPTS + 1} AND min(occurred_at) < {since}"

@@ -12,14 +12,13 @@ from time import perf_counter
 from typing import Any
 
 from sqlalchemy import func, insert, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from crewflow_assets import clock
 from crewflow_assets.errors import ConflictError
 from crewflow_assets.settings import get_settings
 from crewflow_assets.spec import Answer
-from crewflow_assets.store.database import reading, transaction
+from crewflow_assets.store.database import insert_into, reading, transaction
 from crewflow_assets.store.sync_tables import Integration, SyncRisk
 from crewflow_assets.store.tables import Prediction
 from crewflow_assets.sync_health.alerts import AlertBook
@@ -159,10 +158,11 @@ def _act(
     at_risk = actions = withheld = opened = 0
     for key, scored in scores.items():
         at_risk += scored.risk.probability > AT_RISK
-        trouble = trouble_of(scored.risk)
-        if trouble is None or ledger.withheld(key) or is_dormant(ledger.integrations[key].last_attempt_at, at):
+        situation = ledger.situation(key)
+        trouble = trouble_of(scored.risk, situation, at)
+        if trouble is None or ledger.withheld(key) or is_dormant(situation.last_attempt_at, at):
             continue
-        planned = plan(scored.risk, ledger.situation(key), at)
+        planned = plan(scored.risk, situation, at)
         if planned is not None:
             held_back = ledger.draw(key, planned)
             prediction = _prediction(key, scored, planned, at, model_version, milliseconds, withheld=held_back)
@@ -211,8 +211,7 @@ def _risk_row(integration: int, scored: Scored, at: datetime, model_version: str
 
 def _write_risks(session: Session, rows: list[dict[str, Any]]) -> None:
     """Write the newest risk of each integration over the one before, in one statement for many."""
-    upsert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    statement = upsert(SyncRisk.__table__)  # type: ignore[arg-type]  # declared as FromClause, is a Table
+    statement = insert_into(session, SyncRisk.__table__)
     newer: Iterable[str] = [name for name in rows[0] if name != "integration"]
     session.connection().execute(
         statement.on_conflict_do_update(

@@ -16,14 +16,13 @@ from enum import StrEnum
 from typing import Literal
 
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from crewflow_assets import clock
 from crewflow_assets.errors import ConflictError
 from crewflow_assets.store.audit import write_audit
-from crewflow_assets.store.database import transaction
+from crewflow_assets.store.database import insert_into, transaction
 from crewflow_assets.store.training_tables import TrainingClaim
 
 ATTEMPTS = 3
@@ -91,8 +90,7 @@ def cause_of(claim: TrainingClaim) -> Cause:
 def request(session: Session, cause: Cause, *, why: str, attempts_allowed: int = ATTEMPTS) -> bool:
     """Record a cause, and answer whether it is new."""
     now = clock.now()
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    statement = insert(TrainingClaim).values(
+    statement = insert_into(session, TrainingClaim).values(
         model=cause.model,
         reason=cause.reason,
         watermark=cause.watermark,

@@ -8,14 +8,13 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from crewflow_assets import clock, registry
 from crewflow_assets.registry import CHALLENGER, CHAMPION, VersionInfo
 from crewflow_assets.spec import ModelSpec
 from crewflow_assets.store.audit import Grounds, write_audit
-from crewflow_assets.store.database import transaction
+from crewflow_assets.store.database import insert_into, transaction
 from crewflow_assets.store.training_tables import ModelSwitch, Promotion
 
 Method = Literal["training", "approval", "experiment", "rollback"]
@@ -32,8 +31,7 @@ def movers(spec: ModelSpec) -> Iterator[Session]:
 
 def switch(session: Session, spec: ModelSpec) -> ModelSwitch:
     """Return the model's row, locked; made at the first use."""
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    made = insert(ModelSwitch).values(model=spec.name, approval_required=False)
+    made = insert_into(session, ModelSwitch).values(model=spec.name, approval_required=False)
     session.execute(made.on_conflict_do_nothing(index_elements=["model"]))
     return session.get_one(ModelSwitch, spec.name, with_for_update=True)
 

@@ -18,7 +18,8 @@ from crewflow_assets.store.database import reading
 if TYPE_CHECKING:
     import pandas as pd
 
-    from crewflow_assets.registry import TrainingRecord, VersionInfo
+    from crewflow_assets.registration import TrainingRecord
+    from crewflow_assets.registry import VersionInfo
 
 KEPT_TABLES = 5
 PACKAGES = ("numpy", "pandas", "scikit-learn", "scipy", "torch", "transformers", "xgboost")
@@ -56,17 +57,17 @@ def read_features(features: Mapping[str, Any]) -> "pd.DataFrame":
 
 def register(spec: ModelSpec, predictor: Predictor, record: "TrainingRecord") -> "VersionInfo":
     """Save a predictor and register it."""
-    from crewflow_assets import registry
+    from crewflow_assets import registration
 
     with TemporaryDirectory() as folder:
         predictor.save(Path(folder))
         (Path(folder) / MODEL_NAME).write_text(spec.name)
-        return registry.register(spec, Path(folder), record)
+        return registration.register(spec, Path(folder), record)
 
 
 def record_of(spec: ModelSpec, features: Mapping[str, Any], seed: int, role: str, run_id: str) -> "TrainingRecord":
     """Return what makes a training repeatable."""
-    from crewflow_assets.registry import TrainingRecord
+    from crewflow_assets.registration import TrainingRecord
 
     return TrainingRecord(
         role=role,

@@ -13,10 +13,9 @@ def cards(
 
     They are generated from the registry and the prediction log of this installation.
 
+    \b
     Examples:
-
       crewflow cards
-
       crewflow cards --output /tmp/cards
     """
     from rich.console import Console

@@ -18,6 +18,7 @@ from crewflow_assets.outbox.queue import RefusalHandler
 from crewflow_assets.outbox.webhook import WebhookClient
 from crewflow_assets.settings import get_settings
 from crewflow_assets.store.database import transaction
+from pipelines.cli.options import said
 
 BATCH = 100
 NAP_SECONDS = 0.2
@@ -105,7 +106,7 @@ def deliver(
         str | None,
         typer.Option(metavar="KEY", help="End this pending command as refused; what it decided is re-opened."),
     ] = None,
-    reason: Annotated[str, typer.Option(help="With --give-up: why.")] = "given up by an operator",
+    reason: Annotated[str, typer.Option(help="With --give-up: why.", callback=said)] = "given up by an operator",
 ) -> None:
     """Send the outbox's commands to CREWFLOW_WEBHOOK_URL, in order for each record.
 

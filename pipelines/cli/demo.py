@@ -26,10 +26,9 @@ def demo() -> None:
 
     Safe to run again: a filled database is left as it is, and what did not change is not trained again.
 
+    \b
     Examples:
-
       crewflow demo
-
       CREWFLOW_HOME=/tmp/crewflow CREWFLOW_SCALE=full crewflow demo
     """
     from rich.console import Console

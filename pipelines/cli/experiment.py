@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from crewflow_assets.store.database import reading, transaction
+from pipelines.cli.options import By, Why
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,8 +23,6 @@ app = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(help="The experiment's name.")]
-By = Annotated[str, typer.Option(help="Who decides.")]
-Why = Annotated[str, typer.Option(help="Why, for the audit log.")]
 
 
 @app.command()

@@ -113,7 +113,7 @@ def import_command(
     }
     record = None
     if what is What.mappings:
-        from crewflow_assets.cost_code_mapping.actions import record_imported
+        from crewflow_assets.cost_code_mapping.posted import record_imported
 
         record = record_imported
     try:

@@ -1,5 +1,6 @@
 """The ``crewflow`` command. Each command's module is small, and loads what it needs when it runs."""
 
+import inspect
 import logging
 import os
 from typing import Annotated, Any
@@ -7,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from crewflow_assets.settings import PREFIX, Settings, unknown_settings
 from pipelines.cli import (
     backtest,
     build,
@@ -61,10 +63,21 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, CrewflowError):
         return str(error)
     if isinstance(error, ValidationError):
-        return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        return "; ".join(_named(error.title, one) for one in error.errors(include_url=False))
     if isinstance(error, OperationalError | ProgrammingError):
         return f"the database cannot be used ({error.orig}); is it there, and up to date? Run: crewflow db upgrade"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}; name another place, or mend this one"
     return None
+
+
+def _named(title: str, problem: Any) -> str:
+    """Return a field, its value unless the text says it, and what is wrong; a setting as its variable."""
+    field = ".".join(map(str, problem["loc"]))
+    name = f"{PREFIX}{field.upper()}" if title == Settings.__name__ else field
+    own = problem["type"] == "value_error"
+    value = "" if own or problem["type"] == "missing" else f"{str(problem['input'])[:60]!r}: "
+    return f"{name}: {value}{problem['msg'].removeprefix('Value error, ')}"
 
 
 app = typer.Typer(
@@ -84,6 +97,8 @@ def main(
 ) -> None:
     """Set up logging for every command."""
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(message)s")
+    for unknown in unknown_settings():
+        typer.secho(unknown, fg=typer.colors.YELLOW, err=True)
 
 
 app.command("demo")(demo.demo)
@@ -100,6 +115,19 @@ app.command("cards")(cards.cards)
 app.add_typer(model.app, name="model")
 app.add_typer(key.app, name="key")
 app.command("build")(build.build)
+
+
+def flowing(text: str) -> str:
+    """Return a help text whose prose has one line a paragraph, for the terminal to break; examples are indented."""
+    parts = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(part if "\n  " in part else part.replace("\n", " ") for part in parts)
+
+
+for each in (app, *(group.typer_instance for group in app.registered_groups)):
+    assert each is not None, "every group is added with its commands"
+    for command in each.registered_commands:
+        assert command.callback is not None, "every command is a function"
+        command.help = flowing(command.callback.__doc__ or "")
 
 if __name__ == "__main__":
     app()

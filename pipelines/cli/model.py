@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipelines.cli.options import By, Why
+
 if TYPE_CHECKING:  # commands load what they need when they run
     from collections.abc import Sequence
 
@@ -21,8 +23,6 @@ app = typer.Typer(
 
 Model = Annotated[str, typer.Argument(help="The model, such as cost_code_mapping.")]
 Version = Annotated[str, typer.Argument(help="The version's label, such as 1.4.")]
-By = Annotated[str, typer.Option(help="Who decides; it stands in the history and the audit log.")]
-Why = Annotated[str, typer.Option(help="Why; it stands in the history and the audit log.")]
 
 
 @app.command("list")

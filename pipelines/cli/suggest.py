@@ -34,10 +34,9 @@ def suggest(
     mapped every code of that name there), [bold]model[/bold] (sure enough to be automatic), [bold]ask[/bold] (a
     person decides).
 
+    \b
     Examples:
-
       crewflow suggest --company c-1
-
       crewflow suggest --company c-1 --system sage --state review --output suggestions.xlsx
     """
     from rich.console import Console

@@ -8,10 +8,9 @@ STOP_SECONDS = 20  # how long each may take to finish what it is doing
 def up() -> None:
     """Run Dagster (webserver and daemon), MLflow, the gateway and the outbox worker; Ctrl-C stops all.
 
+    \b
     Examples:
-
       crewflow up
-
       CREWFLOW_DAGSTER_PORT=3001 crewflow up
     """
     from honcho import manager as honcho_manager  # only this command runs processes

@@ -5,6 +5,7 @@ import numpy as np
 from crewflow_assets.backtest.conflicts import BEST, LEARNED, MANUAL, ConflictSums
 from crewflow_assets.backtest.conflicts import Size as ConflictSize
 from crewflow_assets.backtest.fates import CAUSES
+from crewflow_assets.backtest.found import AFTER, Backtest
 from crewflow_assets.backtest.syncs import (
     BEST_PREVENTION,
     BEST_RETRIES,
@@ -14,7 +15,6 @@ from crewflow_assets.backtest.syncs import (
     SyncSums,
 )
 from crewflow_assets.backtest.syncs import Size as SyncSize
-from crewflow_assets.backtest.table import AFTER, Backtest
 from crewflow_assets.twin.sync.attempts import Cause
 
 

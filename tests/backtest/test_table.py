@@ -2,7 +2,9 @@
 
 import pytest
 
-from crewflow_assets.backtest.table import AFTER, at_least, causes_table, cells_table, markdown, plot, prd_table, text
+from crewflow_assets.backtest.found import AFTER, text
+from crewflow_assets.backtest.prd_table import at_least, prd_table
+from crewflow_assets.backtest.table import causes_table, cells_table, markdown, plot
 from crewflow_assets.evaluation.intervals import Interval
 from tests.backtest.invented import backtest
 

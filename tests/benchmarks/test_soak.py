@@ -9,6 +9,7 @@ from benchmarks import soak_load
 from benchmarks.soak_cases import differs
 from benchmarks.soak_figures import figures, plot, table
 from benchmarks.soak_load import SWITCH_SECONDS, Champions, Outage, Tally
+from benchmarks.soak_memory import growth
 from benchmarks.soak_trouble import Happened
 
 
@@ -59,7 +60,7 @@ def told() -> Tally:
 
 def test_a_lost_prediction_is_no_clean_soak(tmp_path: Path) -> None:
     lost: dict[str, list[str]] = {"decisions": [], "events": [], "predictions": ["p-1", "p-2"]}
-    memory = [(float(at), 5e8 + at * 1024 * 1024) for at in range(60)]
+    memory = [(float(at), {7: 5e8, 8: 7e8}) for at in range(60)]
     happened = [
         Happened(20.0, "worker killed"),
         Happened(30.0, "echo 1.1 promoted"),
@@ -67,10 +68,28 @@ def test_a_lost_prediction_is_no_clean_soak(tmp_path: Path) -> None:
     ]
     found = figures(told(), happened, memory, lost, 10.0)
     assert not found.clean
-    assert found.growth_mib_per_hour == pytest.approx(3600)
+    assert found.growth is None
+    assert found.memory[0] == pytest.approx((0.0, 6e8 / 2**20))
     assert "| **lost predictions** of those acknowledged | 2 of 2 |" in table(found)
     assert "1 × worker killed, 2 × promoted" in table(found)
     lost["predictions"].clear()
     assert figures(told(), happened, memory, lost, 10.0).clean
     plot(found, tmp_path / "img" / "soak.png")
     assert (tmp_path / "img" / "soak.png").stat().st_size > 10_000
+
+
+def held(worker: int, at: int, per_hour: float) -> float:
+    """A worker fills its caches in two minutes, then grows, at a level of its own, and shakes a little."""
+    return 2**20 * (400 + worker + min(at, 120) + per_hour * at / 3600 + (at // 60 * 7919 % 5) / 10)
+
+
+@pytest.mark.parametrize("per_hour", [0.0, 40.0])
+def test_growth_is_told_apart_from_warming_up_and_from_a_new_worker(per_hour: float) -> None:
+    samples = []
+    for at in range(1800):
+        second = (2, at) if at < 900 else (3, at - 900)  # killed, and replaced by another
+        samples.append((float(at), {1: held(1, at, per_hour), second[0]: held(*second, per_hour)}))
+    found = growth(samples)
+    assert found is not None
+    assert found.low < per_hour < found.high
+    assert found.high - found.low < 10

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ from typer.testing import CliRunner
 
 from benchmarks.sync_prevention import CEILING, NOTHING, RULE, Loop
 from benchmarks.sync_prevention_rule import LastError
-from crewflow_assets.backtest.fates import Due, due_syncs, fate_of, figures, ratio
+from crewflow_assets.backtest.fates import Due, due_syncs, fate_of, figures, more_avoided, ratio
 from crewflow_assets.backtest.preventing import BlindSlowing, Ceiling
 from crewflow_assets.backtest.watched import Watched
 from crewflow_assets.twin.sync.attempts import Attempts, Cause
@@ -21,7 +22,7 @@ def attempts(rows: list[tuple[int, int, bool]]) -> Attempts:
     who, tick, ok = (np.array(column) for column in zip(*rows, strict=True))
     nothing = np.zeros(len(who))
     cause = np.where(ok, Cause.NONE, Cause.API_DOWN).astype(np.int8)
-    return Attempts(who, tick, tick * 15.0, (~ok).astype(np.int8), *(nothing,) * 8, cause, nothing)  # type: ignore[arg-type]
+    return Attempts(who, tick, tick * 15.0, (~ok).astype(np.int8), *(nothing,) * 9, cause, nothing)  # type: ignore[arg-type]
 
 
 def due_of(world: Attempts, until: int = 100) -> Due:
@@ -69,11 +70,40 @@ def test_what_a_policy_causes_counts_against_it() -> None:
     assert one.caused.value == pytest.approx(1000 / 3)
 
 
+def test_two_policies_are_compared_on_the_same_failures() -> None:
+    world = attempts([(0, 0, False), (0, 4, False), (0, 8, True)])
+    due = due_of(world)
+    held = fate_of(due, attempts([(0, 5, True), (0, 8, True)]), freshness_minutes=240)
+    nothing = fate_of(due, world, freshness_minutes=240)
+    assert more_avoided(due, held, nothing).value == 1
+    assert more_avoided(due, nothing, held).value == -1
+
+
 def test_a_ratio_is_that_of_the_sums_and_lies_in_its_interval() -> None:
     interval = ratio(np.array([1.0, 2.0, 0.0]), np.array([2.0, 2.0, 4.0]))
     assert interval.value == pytest.approx(3 / 8)
     assert interval.low < 3 / 8 < interval.high
     assert np.isnan(ratio(np.zeros(2), np.zeros(2)).value)
+
+
+def test_the_rule_waits_as_long_as_a_refusal_said() -> None:
+    world = LOOP.world()
+    rule = LastError(world)
+    for _ in range(97):
+        world.begin_tick()
+        done = world.finish_tick()
+    refused = replace(
+        done, error=np.full(len(done), 8, np.int8), retry_after_seconds=np.full(len(done), 7200.0, np.float32)
+    )
+    world.begin_tick()
+    rule.see(replace(world.view(), attempts=refused))
+    found = rule.risks(world.view())
+    assert len(found) == len(done) > 0
+    for place, risk in found.items():
+        assert risk.forecast is not None
+        assert risk.forecast.reset_minutes == pytest.approx(
+            done.minute[done.who == place][0] + 120 - 97 * 15, abs=0.1
+        )
 
 
 @pytest.fixture(scope="module")
@@ -101,13 +131,18 @@ def test_nothing_differs_before_a_policy_begins_and_something_does_afterwards(na
     assert len(led) != len(nothing)
 
 
-def test_the_ceiling_avoids_more_than_the_rule_and_the_rule_more_than_nothing(nothing: Attempts) -> None:
-    failures = []
+def test_the_ceiling_and_the_rule_avoid_failures_and_the_ceiling_more_of_them_where_an_api_is_down(
+    nothing: Attempts,
+) -> None:
+    failures, down = [], []
     for name in ("ceiling", "rule"):
         world = LOOP.world()
         due = due_syncs(nothing, world.fleet.draw, from_tick=LOOP.from_tick, until_tick=world.ticks - 96)
-        failures.append(fate_of(due, run(world, make(name, world)), freshness_minutes=240).failed.sum())
-    assert failures[0] < failures[1] < due.failed.sum()
+        failed = fate_of(due, run(world, make(name, world)), freshness_minutes=240).failed
+        failures.append(failed.sum())
+        down.append(failed[due.cause == Cause.API_DOWN].sum())
+    assert max(failures) < due.failed.sum()
+    assert down[0] < down[1]
 
 
 def test_people_are_told_once_of_a_trouble_that_goes_on(nothing: Attempts) -> None:

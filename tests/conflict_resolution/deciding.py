@@ -154,6 +154,11 @@ def commands(name: str = "conflict.set") -> list[OutboxCommand]:
         )
 
 
+def sets() -> list[tuple[str, Any, Any]]:
+    """Return side, value and expected version of each command."""
+    return [(c.payload["side"], c.payload["value"], c.payload["expected_version"]) for c in commands()]
+
+
 def audit(subject_type: str = "conflict") -> list[AuditEntry]:
     with reading() as session:
         of_type = select(AuditEntry).where(AuditEntry.subject_type == subject_type)

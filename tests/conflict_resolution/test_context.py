@@ -233,6 +233,22 @@ def test_only_the_companies_asked_about_last_are_kept(store: Engine, monkeypatch
     assert choices_of("c-2", "c-1") == [2, 1]
 
 
+def test_no_more_than_so_many_events_are_kept_but_for_who_is_asked_about(
+    store: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context, "MOST_EVENTS", 5)
+    add_companies("c-1", "c-2")
+    post([event for number in range(1, 5) for event in decided("c-1", number)])  # two events each
+    post(decided("c-2", 1))
+    kept = context._kept(str(store.url))
+    assert choices_of("c-2") == [1]
+    assert choices_of("c-1") == [4]
+    assert (list(kept._fed), kept._events) == (["c-1"], {"c-1": 8})
+    assert choices_of("c-2") == [1]
+    assert (list(kept._fed), kept._events) == (["c-2"], {"c-2": 2})
+    assert choices_of("c-1", "c-2") == [4, 1]
+
+
 def test_the_lake_gives_what_the_events_give(filled: list[Any]) -> None:
     def stream() -> Iterator[tuple[str, datetime, str, Mapping[str, Any]]]:
         for event in sorted(filled, key=lambda e: (e.company_id, e.occurred_at)):

@@ -63,6 +63,13 @@ def test_each_case_gets_its_own_reason_and_only_those_with_several_facts_are_wei
     assert said[2].startswith("1 of 2 crew mates")
 
 
+def test_nothing_is_weighed_where_a_sentence_holds_all_facts() -> None:
+    two = Asked(replace(CASE, third=()), "manual", "QuickBooks")
+    [said] = reasons([two], never)
+    assert said.startswith("CrewFlow was edited")
+    assert said.endswith("; QuickBooks has 0.5 h less, the length of a lunch break")
+
+
 def never(_places: object) -> np.ndarray:
     raise AssertionError("there is nothing to weigh")
 

@@ -239,6 +239,6 @@ def test_every_sequence_ends_where_the_audit_log_says(sqlite_store: Engine, monk
     run_state_machine_as_test(
         Conflicts,
         settings=settings(
-            max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=25, stateful_step_count=20, suppress_health_check=list(HealthCheck)
         ),
     )

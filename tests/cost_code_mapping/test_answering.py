@@ -3,91 +3,28 @@
 from datetime import timedelta
 from typing import Any
 
-import numpy as np
 import pytest
-from sqlalchemy import Engine
 
 from crewflow_assets.cost_code_mapping import answering
-from crewflow_assets.cost_code_mapping.actions import decide, undo
-from crewflow_assets.cost_code_mapping.answering import Evidence, answer, reason
-from crewflow_assets.cost_code_mapping.chart import Chart, Source, Target, prepare
+from crewflow_assets.cost_code_mapping.answering import answer
 from crewflow_assets.cost_code_mapping.context import company_context
-from crewflow_assets.cost_code_mapping.contract import MappingRequest, TargetAccount
-from crewflow_assets.cost_code_mapping.history import History
 from crewflow_assets.cost_code_mapping.lifecycle import CostCodeMapping
-from crewflow_assets.cost_code_mapping.model import ALL_FEATURES, MappingPredictor
+from crewflow_assets.cost_code_mapping.model import MappingPredictor
 from crewflow_assets.errors import InvalidInputError
 from crewflow_assets.settings import get_settings
 from crewflow_assets.spec import Answer
 from crewflow_assets.store.database import transaction
-from tests.worlds import ACCOUNTS, COST_CODES, QUICKBOOKS, START, mapping_event, post, predictor, write_company
+from tests.cost_code_mapping.asking import BY_WORDS, NAMES, ask, first, map_by_event, request
+from tests.cost_code_mapping.deciding import COMPANY, say, take_back
+from tests.worlds import ACCOUNTS, QUICKBOOKS, START, mapping_event, post, predictor, write_company
 
-COMPANY = "c-1"
-NAMES = {row.code: row.name for row in COST_CODES}
-BY_WORDS = predictor(name_similarity=5.0, source_covered=2.0, threshold=None)
 SURE = predictor(name_similarity=5.0, source_covered=2.0, threshold=0.5, certainty=3.0)
-
-
-@pytest.fixture
-def company(store: Engine) -> str:
-    with transaction() as session:
-        write_company(session, COMPANY)
-    return COMPANY
-
-
-@pytest.fixture
-def company_on_sqlite(sqlite_store: Engine) -> str:
-    """For many questions, where the database does not matter."""
-    with transaction() as session:
-        write_company(session, COMPANY)
-    return COMPANY
 
 
 @pytest.fixture
 def nothing_withheld(company: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CREWFLOW_WITHHELD_SHARE", "0")
     get_settings.cache_clear()
-
-
-def request(code: str = "16-100.L", **changes: Any) -> MappingRequest:
-    known = {
-        "crewflow_cost_code": code,
-        "cost_code_name": NAMES.get(code, "Rough Electrical Labor"),
-        "company_industry": "electrical",
-        "company_id": COMPANY,
-        "target_system": QUICKBOOKS,
-    }
-    return MappingRequest.model_validate(known | changes)
-
-
-def ask(code: str = "16-100.L", *, using: MappingPredictor = BY_WORDS, **changes: Any) -> Answer:
-    [found] = answer(using, [request(code, **changes)])
-    return found
-
-
-def first(found: Answer) -> dict[str, Any]:
-    suggestion: dict[str, Any] = found.fields["suggestions"][0]
-    return suggestion
-
-
-def map_by_event(code: str, target: str, hours: float = 1, **changes: Any) -> None:
-    with transaction() as session:
-        post(session, mapping_event(COMPANY, code, target, START + timedelta(hours=hours), **changes))
-
-
-def correct(code: str, target: str) -> str:
-    with transaction() as session:
-        found = decide(
-            session,
-            company_id=COMPANY,
-            action="correct",
-            kind="cost_code",
-            system=QUICKBOOKS,
-            source_code=code,
-            target_code=target,
-            decided_by="dana",
-        )
-    return str(found["decision_id"])
 
 
 ASKED = [
@@ -140,7 +77,7 @@ def test_every_bad_request_of_a_batch_is_named_by_its_place(company: str) -> Non
 
 def test_a_correction_changes_the_very_next_answer(company: str) -> None:
     assert first(ask())["target_code"] == "50100"
-    decision = correct("16-100.L", "61000")
+    decision = say("correct", "61000")["decision_id"]
     found = ask()
     assert first(found) == {
         "target_code": "61000",
@@ -150,14 +87,13 @@ def test_a_correction_changes_the_very_next_answer(company: str) -> None:
         "auto_map": True,
     }
     assert found.fields["method"] == "person"
-    with transaction() as session:
-        undo(session, company_id=COMPANY, decision_id=decision, decided_by="dana")
+    take_back(decision)
     assert first(ask())["target_code"] == "50100"
 
 
 def test_a_correction_changes_the_answer_for_another_code_of_the_same_name(company: str) -> None:
     assert first(ask("01-510"))["target_code"] != "61000"
-    correct("01-500", "61000")  # "Trencher rental", and 01-510 is "TRENCHER - RENTAL"
+    say("correct", "61000", code="01-500")  # "Trencher rental", and 01-510 is "TRENCHER - RENTAL"
     found = ask("01-510")
     assert first(found)["target_code"] == "61000"
     assert "1 other code" in first(found)["reason"] or "No strong evidence" in first(found)["reason"]
@@ -252,82 +188,6 @@ def test_what_a_person_decided_is_never_withheld(company: str) -> None:
     for code in NAMES:
         map_by_event(code, "61000")
     assert not any(ask(code, using=SURE).withheld for code in NAMES)
-
-
-@pytest.mark.parametrize(
-    ("weights", "history", "expected"),
-    [
-        ({"name_similarity": 5.0}, {}, "“electrical labor” stands in the account's name"),
-        ({"cost_type_match": 5.0}, {}, "A labor code, and an account for labor"),
-        ({"memory": 9.0, "share_group": 1.0}, {"16-200.L": "50100"}, "Similar to 1 other code under “16 Electrical”"),
-        (
-            {"share_prefix": 9.0},
-            {"16-200.L": "50100", "16-100.M": "50100"},
-            "Similar to 2 other codes beginning with 16",
-        ),
-        ({"used_before": 9.0}, {"01-900": "50100"}, "You mapped 1 other code to 50100"),
-    ],
-)
-def test_the_reason_names_the_evidence_that_counted(
-    company: str, weights: dict[str, float], history: dict[str, str], expected: str
-) -> None:
-    for code, target in history.items():
-        map_by_event(code, target)
-    group = "16 Electrical" if "memory" in weights else None
-    sent = [account.model_dump() for account in stored_accounts()]
-    found = ask(
-        "NEW-1" if "used_before" in weights else "16-999",
-        using=predictor(**weights),
-        target_accounts=sent,
-        cost_code_group=group,
-    )
-    assert first(found)["target_code"] == "50100"
-    assert first(found)["reason"].startswith(expected), first(found)["reason"]
-
-
-OTHERS_SAY = "Other companies book codes like this to such accounts"
-
-
-@pytest.mark.parametrize(
-    ("by_others", "by_words", "by_type", "said"),
-    [
-        (1.0, 0.5, 0.5, True),
-        (1.0, -2.0, -2.0, True),
-        (1.0, 1.5, 0.0, False),
-        (1.0, 0.0, 1.5, False),
-        (0.7, 0.0, 0.0, True),
-        (0.6, 0.0, 0.0, False),  # less than doubled the odds
-        (0.0, -1.0, -1.0, False),
-        (-0.5, -1.0, -1.0, False),  # the least of what speaks against it
-        (-1.0, -3.0, -2.0, False),
-    ],
-)
-def test_other_companies_are_named_only_where_they_speak_for_the_account(
-    by_others: float, by_words: float, by_type: float, said: bool
-) -> None:
-    [query] = prepare([Source("cost_code", "X-1", "Desk", None, None, None, "electrical")])
-    chart = Chart([Target("A", "Paint", None, None), Target("B", "Travel", None, None)])
-    features = np.zeros((2, len(ALL_FEATURES)), np.float32)
-    for name, moved in (("adapted", by_others), ("source_covered", by_words), ("cost_type_match", by_type)):
-        features[:, ALL_FEATURES.index(name)] = moved, -moved
-    evidence = Evidence(
-        query, chart, History.of([], [], chart), np.zeros(0, bool), features, np.ones(len(ALL_FEATURES), np.float32)
-    )
-    expected = OTHERS_SAY if said else "No strong evidence; the best of 2 accounts"
-    assert reason(evidence, 0) == expected
-
-
-def stored_accounts() -> list[TargetAccount]:
-    return [TargetAccount(code=str(a.code), name=a.name, type=a.type, parent=a.parent) for a in ACCOUNTS]
-
-
-def test_reasons_speak_of_the_companys_own_history_alone(company: str) -> None:
-    with transaction() as session:
-        write_company(session, "c-2")
-        post(session, mapping_event("c-2", "01-500", "61000", START + timedelta(hours=1)))
-    found = ask("01-510", using=predictor(memory=9.0, nearest=9.0, used_before=9.0), top_k=50)
-    assert first(found)["target_code"] == ACCOUNTS[0].code  # nothing is known, so the order of the chart stands
-    assert not any("You mapped" in s["reason"] for s in found.fields["suggestions"])
 
 
 def test_the_context_of_a_company_is_kept_until_something_changes(company: str) -> None:

@@ -105,7 +105,7 @@ def test_writing_it_otherwise_does_not_change_the_first_suggestion(
 
 @pytest.mark.parametrize("known", HISTORIES.values(), ids=HISTORIES)
 @given(shuffled=st.sampled_from(NAMES).flatmap(lambda name: st.permutations(name.split())))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_order_of_words_changes_nothing_at_all(
     model: MappingPredictor, known: list[tuple[str, str]], shuffled: list[str]
 ) -> None:

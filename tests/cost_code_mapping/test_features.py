@@ -245,7 +245,7 @@ COSINES = ("encoder_name", "encoder_context")
 SHARES = ("share_group", "share_prefix", "share_stem", "memory")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sources, charts, st.lists(st.tuples(sources, st.integers(0, 7)), max_size=8))
 def test_whatever_is_written_features_are_finite_and_in_range(
     asked: Source, targets: list[Target], mapped: list[tuple[Source, int]]
@@ -264,7 +264,7 @@ def test_whatever_is_written_features_are_finite_and_in_range(
         assert sum(column(found, name)) <= 1.0001, name
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(sources, charts)
 def test_the_order_of_the_chart_does_not_matter(asked: Source, targets: list[Target]) -> None:
     turned = targets[::-1]

@@ -5,21 +5,15 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import Engine, select
 
-from crewflow_assets.cost_code_mapping.ledger import MappingLedger, nearest, new_decision_id
+from crewflow_assets.cost_code_mapping.ledger import MappingLedger, nearest
 from crewflow_assets.errors import InvalidInputError, NotFoundError
+from crewflow_assets.store.audit import new_decision_id
 from crewflow_assets.store.database import reading, transaction
-from crewflow_assets.store.tables import AuditEntry, Company, Event, Mapping, OutboxCommand
-from tests.worlds import START, mapping_event, post, write_company
+from crewflow_assets.store.tables import Company, Event, Mapping, OutboxCommand
+from tests.cost_code_mapping.deciding import COMPANY, audit, standing
+from tests.worlds import START, mapping_event, post
 
-COMPANY = "c-1"
 CODE = "16-100.L"
-
-
-@pytest.fixture
-def company(store: Engine) -> str:
-    with transaction() as session:
-        write_company(session, COMPANY)
-    return COMPANY
 
 
 def at(hours: float) -> datetime:
@@ -31,23 +25,11 @@ def record(target: str | None, hours: float, **changes: object) -> None:
         post(session, mapping_event(COMPANY, CODE, target, at(hours), **changes))
 
 
-def standing() -> Mapping:
-    with reading() as session:
-        return session.scalars(select(Mapping)).one()
-
-
-def audited() -> list[AuditEntry]:
-    with reading() as session:
-        return list(
-            session.scalars(select(AuditEntry).where(AuditEntry.subject_type == "mapping").order_by(AuditEntry.id))
-        )
-
-
 def test_a_posted_decision_stands_as_of_its_own_moment_and_is_audited(company: str) -> None:
     record("50100", 1, event_id="theirs-1")
     mapping = standing()
     assert (mapping.target_code, mapping.decision_id, mapping.decided_at) == ("50100", "theirs-1", at(1))
-    [entry] = audited()
+    [entry] = audit()
     assert entry.after is not None
     assert (entry.actor, entry.after["decision_id"]) == ("dana", "theirs-1")
 
@@ -64,7 +46,7 @@ def test_an_event_older_than_the_standing_decision_is_only_history(company: str)
         revision = session.get_one(Company, COMPANY).revision
     record("50200", 4)
     assert standing().target_code == "50100"
-    assert len(audited()) == 1
+    assert len(audit()) == 1
     with reading() as session:
         assert session.get_one(Company, COMPANY).revision == revision
         assert len(session.scalars(select(Event)).all()) == 2  # the lake knows it
@@ -79,7 +61,7 @@ def test_events_of_one_batch_act_in_the_order_of_their_moments(company: str) -> 
             mapping_event(COMPANY, CODE, "50200", at(2), action="correct"),
         )
     assert standing().target_code == "50300"
-    assert [entry.after and entry.after["target_code"] for entry in audited()] == ["50100", "50200", "50300"]
+    assert [entry.after and entry.after["target_code"] for entry in audit()] == ["50100", "50200", "50300"]
 
 
 def test_of_two_events_of_the_same_moment_the_last_to_come_stands(company: str) -> None:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from sqlalchemy import Engine
 
 from crewflow_assets import clock
-from crewflow_assets.cost_code_mapping.actions import record_imported
 from crewflow_assets.cost_code_mapping.adaptation import Pairs, fit_adaptation
 from crewflow_assets.cost_code_mapping.answering import answer
 from crewflow_assets.cost_code_mapping.context import company_context
@@ -23,6 +22,7 @@ from crewflow_assets.cost_code_mapping.learned import Learned
 from crewflow_assets.cost_code_mapping.lifecycle import CostCodeMapping
 from crewflow_assets.cost_code_mapping.model import ALL_FEATURES, MappingPredictor, Ranking
 from crewflow_assets.cost_code_mapping.pool import Pool
+from crewflow_assets.cost_code_mapping.posted import record_imported
 from crewflow_assets.ingest.files import import_rows
 from crewflow_assets.ingest.jobs import ImportedMapping
 from crewflow_assets.ingest.rows import AccountRow

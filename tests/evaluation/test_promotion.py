@@ -1,10 +1,13 @@
 """Gates, and the comparison of a candidate with the champion."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from crewflow_assets.evaluation.promotion import check_gates, gain
+from crewflow_assets.cost_code_mapping.model_spec import COST_CODE_MAPPING
+from crewflow_assets.evaluation.promotion import check_gates, decide_promotion, gain
 from crewflow_assets.spec import Evaluation, Figure, Gate
 
 FIGURES = Evaluation(
@@ -57,3 +60,53 @@ def test_equal_models_gain_exactly_nothing() -> None:
 def test_models_scored_on_different_rows_are_not_compared(clusters: str) -> None:
     with pytest.raises(ValueError, match="different rows"):
         gain(scores([1.0, 0.0, 1.0, 1.0], "aabb"), scores([1.0] * len(clusters), clusters))
+
+
+SPEC = COST_CODE_MAPPING
+NOT_USABLE = "all gates met, and the champion cannot be used any more"
+
+
+def outcome(failed: tuple[str, ...] = (), **compared: Any) -> dict[str, Any]:
+    return {"failed": list(failed), "compared": compared or None, "outdated": None}
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "present", "alias", "reason"),
+    [
+        (outcome(), None, "champion", "all gates met, and there was no champion"),
+        (outcome(("ece <= 0.05",)), None, None, "gates not met: ece <= 0.05"),
+        (outcome(("ece <= 0.05", "top1 > 2")), 1, "challenger", "gates not met: ece <= 0.05, top1 > 2"),
+        (outcome(("ece <= 0.05",), champion="1.0", gain=0.3, low=0.2), 1, "challenger", "gates not met: ece <= 0.05"),
+        (
+            outcome(champion="1.0", gain=0.02, low=0.005),
+            1,
+            "champion",
+            "all gates met; gain over 1.0 +0.0200, lower 95 % bound +0.0050 is above −0.01",
+        ),
+        (
+            outcome(champion="1.0", gain=0.0, low=-0.0099),
+            1,
+            "champion",
+            "all gates met; gain over 1.0 +0.0000, lower 95 % bound -0.0099 is above −0.01",
+        ),
+        (
+            outcome(champion="1.0", gain=0.0, low=-0.01),
+            1,
+            "challenger",
+            "gain over 1.0 +0.0000, lower 95 % bound -0.0100 is not above −0.01",
+        ),
+        (
+            outcome(champion="1.0", gain=0.1, low=float("nan")),
+            1,
+            "challenger",
+            "gain over 1.0 +0.1000, lower 95 % bound +nan is not above −0.01",
+        ),
+        (outcome(("ece <= 0.05",)), 2, "champion", "it is the champion already"),
+        (outcome() | {"outdated": "train"}, 1, "champion", f"{NOT_USABLE}: train"),
+        (outcome(("ece <= 0.05",)) | {"outdated": "train"}, 1, None, "gates not met: ece <= 0.05"),
+    ],
+)
+def test_the_decision_follows_from_gates_and_gain(
+    evaluation: dict[str, Any], present: int | None, alias: str | None, reason: str
+) -> None:
+    assert decide_promotion(SPEC, evaluation | {"present": present}, number=2) == (alias, reason)

@@ -53,7 +53,7 @@ def grids(exclude: str = "") -> st.SearchStrategy[list[tuple[str, str, str]]]:
     quote_all=st.booleans(),
     banner=st.booleans(),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_table_written_as_csv_reads_back_equal(
     rows: list[tuple[str, str, str]], delimiter: str, encoding: str, newline: str, quote_all: bool, banner: bool
 ) -> None:
@@ -65,7 +65,7 @@ def test_a_table_written_as_csv_reads_back_equal(
 
 
 @given(rows=grids(), banner=st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_table_written_as_xlsx_reads_back_equal(rows: list[tuple[str, str, str]], banner: bool) -> None:
     grid = quickbooks(rows, HEADER) if banner else [HEADER, *rows]
     table = read(as_xlsx({"Sheet1": grid}), "codes.xlsx")

@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 from sqlalchemy import Engine
 
-from crewflow_assets import registry
+from crewflow_assets import registration, registry
 from crewflow_assets.batch import MODEL_NAME
 from crewflow_assets.evaluation.slices import NAME, sliced
 from crewflow_assets.models import MODEL_SPECS, spec_named
 from crewflow_assets.monitoring.cards import card, write_cards
-from crewflow_assets.registry import TrainingRecord
 from crewflow_assets.spec import Evaluation, Figure
+from tests.registering import record
 from tests.worlds import start_registry
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -29,15 +29,7 @@ def champion(sqlite_store: Engine, tmp_path: Path) -> str:
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / MODEL_NAME).write_text(spec.name)
-    record = TrainingRecord(
-        role="candidate",
-        seed=7,
-        data_until=datetime(2026, 5, 1, tzinfo=UTC),
-        feature_hash="f0",
-        code_hash="c0",
-        packages={"numpy": "2.4"},
-    )
-    version = registry.register(spec, folder, record)
+    version = registration.register(spec, folder, record(packages={"numpy": "2.4"}))
     values, clusters = np.array([0.1, 0.2, 0.3, 0.4]), np.array(["a", "b", "a", "c"], object)
     table = sliced("live_brier", values, clusters, {"system": np.array(["xero", "xero", "sage", "sage"])})
     figure = Figure(name="live_brier", value=0.25, low=0.2, high=0.3, n=4, baseline="the last", baseline_value=0.4)
@@ -60,7 +52,7 @@ def test_a_card_says_what_it_is_for_what_it_scores_and_where_it_fails(champion: 
     assert "all gates met, and there was no champion" in text
     assert "seed 7" in text
     assert "numpy 2.4" in text
-    assert "from those before 2026-05-01" in text
+    assert "from those before 2026-02-01" in text
     assert all(limit in text for limit in spec.limits)
     assert "scale `demo`" in text
     assert "not what a real customer will see" in text
@@ -71,14 +63,9 @@ def test_where_a_baseline_stands_in_the_failed_candidate_is_shown(champion: str,
     spec = spec_named("sync_health")
     candidate = registry.find(spec, champion)
     registry.tag(candidate, "crewflow.decision", "gates not met: live_ece <= 0.02")
-    record = TrainingRecord(
-        role="baseline: the last",
-        seed=7,
-        data_until=datetime(2026, 5, 1, tzinfo=UTC),
-        feature_hash="f0",
-        code_hash="c0",
+    registry.promote(
+        registration.register(spec, tmp_path / "model", record(role="baseline: the last")), registry.CHAMPION
     )
-    registry.promote(registry.register(spec, tmp_path / "model", record), registry.CHAMPION)
     text = card(spec, scale="demo", now=NOW)
     assert f"The candidate {champion}, which is not champion" in text
     assert "gates not met: live_ece <= 0.02" in text

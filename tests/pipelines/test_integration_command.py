@@ -38,3 +38,6 @@ def test_what_is_wrong_is_said_in_a_sentence() -> None:
     code, said = run("set", "--company", COMPANY, "--id", "i-3", "--system", "quickbooks", "--freshness", "-4")
     assert (code, "not above 0" in said) == (1, True)
     assert run("list", "--company", "c-9")[0] == 1
+    for wrong, says in ((("i-3", "Oracle!"), "system: 'Oracle!': "), (("", "quickbooks"), "integration_id: '': ")):
+        code, said = run("set", "--company", COMPANY, "--id", wrong[0], "--system", wrong[1])
+        assert (code, says in said) == (1, True), said

@@ -15,9 +15,9 @@ from crewflow_assets.store.database import transaction
 from pipelines.cli.main import app
 from serving.client import MLClient
 from tests.monitoring.logs import MONDAY
+from tests.registering import new_version
 from tests.serving.conftest import MAPPING_INPUT, add_company, new_key
 from tests.serving.test_serve import environment, gateway, wait_for  # noqa: F401  # two are fixtures
-from tests.test_promotion import register, versions  # noqa: F401  # one is a fixture
 from tests.worlds import start_registry
 
 SPEC = COST_CODE_MAPPING
@@ -88,7 +88,7 @@ def test_the_running_gateway_follows_without_a_failed_request(
     add_company("c-17")
     token, _ = new_key("c-17")
     start_registry()
-    first, second = register(home, "f1"), register(home, "f2")
+    first, second = new_version("f1"), new_version("f2")
     promotion.promote(SPEC, first.label, by="dana", why="first", method="experiment")
     seen: list[str] = []
     stop = threading.Event()

@@ -4,22 +4,21 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 from sqlalchemy import Engine
 
 from crewflow_assets import clock, promotion, registry
-from crewflow_assets.batch import MODEL_NAME
 from crewflow_assets.cost_code_mapping.model_spec import COST_CODE_MAPPING
 from crewflow_assets.models import MODEL_SPECS
-from crewflow_assets.registry import TrainingRecord, VersionInfo
 from crewflow_assets.spec import ModelSpec
-from crewflow_assets.store.database import engine_for
 from crewflow_assets.training import claims
 from crewflow_assets.training.claims import Cause
 from pipelines.training import training_schedules, training_sensors
-from tests.worlds import companies_of, correct_some, fill_home, predictor
+from tests.registering import new_version
+from tests.worlds import companies_of, correct_some
 
 SPEC = COST_CODE_MAPPING
 SINCE = datetime(2026, 2, 1, 12, 30, tzinfo=UTC)
@@ -27,27 +26,9 @@ NOW = SINCE + timedelta(days=1)
 COMPANY = companies_of("train", 1)[0]
 
 
-@pytest.fixture
-def filled(home: Path) -> Iterator[Path]:
-    engine_for.cache_clear()
-    fill_home()
-    yield home
-    engine_for.cache_clear()
-
-
-def register(folder: Path, features: str = "f1", *, until: datetime = SINCE, role: str = "candidate") -> VersionInfo:
-    saved = folder / f"saved-{features}"
-    saved.mkdir(exist_ok=True)
-    predictor().save(saved)
-    (saved / MODEL_NAME).write_text(SPEC.name)
-    record = TrainingRecord(role=role, seed=7, data_until=until, feature_hash=features, code_hash="c")
-    return registry.register(SPEC, saved, record)
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
+def trained(features: str = "f1", *, until: datetime = SINCE, **changes: Any) -> None:
+    """Register a version that knew what happened until a moment."""
+    new_version(features, data_until=until, **changes)
 
 
 def tick(
@@ -74,8 +55,8 @@ def test_a_model_that_was_never_trained_waits_for_its_schedule(filled: Path) -> 
     assert skipped(tick()) == "cost_code_mapping was never trained; its schedule or `crewflow demo` trains it first"
 
 
-def test_twenty_corrections_are_not_enough_and_one_more_asks_once(filled: Path, tmp_path: Path) -> None:
-    register(tmp_path)
+def test_twenty_corrections_are_not_enough_and_one_more_asks_once(filled: Path) -> None:
+    trained()
     correct_some(COMPANY, 20, SINCE + timedelta(hours=1))
     assert skipped(tick()) == f"20 corrections of {COMPANY} since version 1.0; more than 20 retrain"
 
@@ -91,8 +72,8 @@ def test_twenty_corrections_are_not_enough_and_one_more_asks_once(filled: Path, 
     assert skipped(tick(NOW + timedelta(hours=1))) == f"a training is under way ({cause}: its training was requested)"
 
 
-def test_two_sensors_at_once_ask_once(filled: Path, tmp_path: Path) -> None:
-    register(tmp_path)
+def test_two_sensors_at_once_ask_once(filled: Path) -> None:
+    trained()
     correct_some(COMPANY, 25, SINCE + timedelta(hours=1))
     begin = threading.Barrier(2)
     found: list[dg.SkipReason | dg.RunRequest] = []
@@ -109,15 +90,15 @@ def test_two_sensors_at_once_ask_once(filled: Path, tmp_path: Path) -> None:
     assert sorted(type(one).__name__ for one in found) == ["RunRequest", "SkipReason"]
 
 
-def test_a_newer_version_begins_to_count_anew(filled: Path, tmp_path: Path) -> None:
-    register(tmp_path)
+def test_a_newer_version_begins_to_count_anew(filled: Path) -> None:
+    trained()
     correct_some(COMPANY, 25, SINCE + timedelta(hours=1))
-    register(tmp_path, "f2", until=SINCE + timedelta(hours=3))
+    trained("f2", until=SINCE + timedelta(hours=3))
     assert skipped(tick()) == "no corrections since 2026-02-01 15:30 (version 1.1)"
 
 
-def test_a_training_that_gave_the_same_version_begins_to_count_anew_too(filled: Path, tmp_path: Path) -> None:
-    register(tmp_path)
+def test_a_training_that_gave_the_same_version_begins_to_count_anew_too(filled: Path) -> None:
+    trained()
     correct_some(COMPANY, 25, SINCE + timedelta(hours=1))
     cause = cause_of(asked(tick()))
     claims.take(cause, "run-1", why="")
@@ -127,21 +108,21 @@ def test_a_training_that_gave_the_same_version_begins_to_count_anew_too(filled: 
     assert asked(tick()).run_key != f"{cause}/1"
 
 
-def test_a_baseline_that_stands_in_does_not_count_as_a_training(filled: Path, tmp_path: Path) -> None:
-    register(tmp_path)
-    register(tmp_path, "f2", until=SINCE + timedelta(hours=3), role="baseline: spelling")
+def test_a_baseline_that_stands_in_does_not_count_as_a_training(filled: Path) -> None:
+    trained()
+    trained("f2", until=SINCE + timedelta(hours=3), role="baseline: spelling")
     correct_some(COMPANY, 25, SINCE + timedelta(hours=1))
     asked(tick())
 
 
-def test_only_corrections_count(filled: Path, tmp_path: Path) -> None:
-    register(tmp_path)
+def test_only_corrections_count(filled: Path) -> None:
+    trained()
     correct_some(COMPANY, 30, SINCE + timedelta(hours=1), action="accept")
     skipped(tick())
 
 
-def test_corrections_older_than_the_window_do_not_count(filled: Path, tmp_path: Path) -> None:
-    register(tmp_path)
+def test_corrections_older_than_the_window_do_not_count(filled: Path) -> None:
+    trained()
     correct_some(COMPANY, 30, SINCE + timedelta(hours=1))
     assert skipped(tick(SINCE + timedelta(days=31, hours=2))).startswith("no corrections since 2026-02-02")
 
@@ -168,9 +149,9 @@ def empty_job() -> None:
 
 
 def test_a_training_that_failed_is_asked_for_again_up_to_three_times(
-    filled: Path, tmp_path: Path, instance: dg.DagsterInstance
+    filled: Path, instance: dg.DagsterInstance
 ) -> None:
-    register(tmp_path)
+    trained()
     correct_some(COMPANY, 25, SINCE + timedelta(hours=1))
     request, now = asked(tick()), NOW
     cause = cause_of(request)
@@ -196,9 +177,9 @@ def test_a_training_that_failed_is_asked_for_again_up_to_three_times(
 
 
 def test_a_tick_that_died_after_it_recorded_its_cause_loses_nothing(
-    filled: Path, tmp_path: Path, instance: dg.DagsterInstance
+    filled: Path, instance: dg.DagsterInstance
 ) -> None:
-    register(tmp_path)
+    trained()
     correct_some(COMPANY, 25, SINCE + timedelta(hours=1))
     lost = asked(tick())
     assert "requested just now" in skipped(unfinished(NOW, instance))
@@ -207,10 +188,8 @@ def test_a_tick_that_died_after_it_recorded_its_cause_loses_nothing(
     assert {**again.tags, "crewflow/why": ""} == {**lost.tags, "crewflow/why": ""}
 
 
-def test_a_run_without_a_sign_of_life_is_failed_and_replaced(
-    filled: Path, tmp_path: Path, instance: dg.DagsterInstance
-) -> None:
-    register(tmp_path)
+def test_a_run_without_a_sign_of_life_is_failed_and_replaced(filled: Path, instance: dg.DagsterInstance) -> None:
+    trained()
     correct_some(COMPANY, 25, SINCE + timedelta(hours=1))
     request = asked(tick())
     run = launched(instance, request)
@@ -225,9 +204,9 @@ def test_a_run_without_a_sign_of_life_is_failed_and_replaced(
 
 
 def test_an_interrupted_promotion_is_completed(
-    filled: Path, tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    filled: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    register(tmp_path)
+    trained()
     with monkeypatch.context() as patch:
         patch.setattr(promotion, "carry_out", lambda _spec: None)
         promotion.promote(SPEC, "1.0", by="dana", why="test", method="experiment")
@@ -236,9 +215,9 @@ def test_an_interrupted_promotion_is_completed(
 
 
 def test_what_cannot_be_promoted_holds_no_training_up(
-    filled: Path, tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    filled: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    register(tmp_path)
+    trained()
     correct_some(COMPANY, 25, SINCE + timedelta(hours=1))
     lost = asked(tick())
     looked_at = []
@@ -284,8 +263,8 @@ def train(request: dg.RunRequest, *, until: datetime) -> None:
         claims.finish(cause_of(request), "run-1", version="1.1", data_until=until)
 
 
-def test_a_trigger_waits_for_the_scheduled_training_and_then_counts_anew(filled: Path, tmp_path: Path) -> None:
-    register(tmp_path)
+def test_a_trigger_waits_for_the_scheduled_training_and_then_counts_anew(filled: Path) -> None:
+    trained()
     correct_some(COMPANY, 25, SINCE + timedelta(hours=1))
     regular = asked(scheduled(NOW))
     under_way = f"a training is under way ({cause_of(regular)}: its training was requested)"
@@ -295,9 +274,9 @@ def test_a_trigger_waits_for_the_scheduled_training_and_then_counts_anew(filled:
 
 
 def test_a_schedule_waits_for_a_triggered_training_and_is_done_with_it(
-    filled: Path, tmp_path: Path, instance: dg.DagsterInstance
+    filled: Path, instance: dg.DagsterInstance
 ) -> None:
-    register(tmp_path)
+    trained()
     correct_some(COMPANY, 25, SINCE + timedelta(hours=1))
     burst, later = asked(tick()), NOW + timedelta(minutes=2)
     launched(instance, burst)
@@ -310,9 +289,9 @@ def test_a_schedule_waits_for_a_triggered_training_and_is_done_with_it(
 
 
 def test_a_schedule_that_waited_for_a_training_that_was_given_up_is_trained_for(
-    filled: Path, tmp_path: Path, instance: dg.DagsterInstance
+    filled: Path, instance: dg.DagsterInstance
 ) -> None:
-    register(tmp_path)
+    trained()
     by_hand = Cause(SPEC.name, claims.BY_HAND, "run-9")
     with clock.fixed(NOW):
         claims.take(by_hand, "run-9", why="started by hand")

@@ -1,20 +1,18 @@
 """Calls that wait for a person are made once more when the mending shows in the events, and not before."""
 
-import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, func, select, text, update
+from sqlalchemy import Engine, func, select, update
 
 from crewflow_assets import clock
 from crewflow_assets.handlers import EVENT_HANDLERS, REFUSAL_HANDLERS
-from crewflow_assets.ingest.events import record_events
 from crewflow_assets.outbox.queue import give_up
 from crewflow_assets.retry_strategy.answering import answer
 from crewflow_assets.retry_strategy.delays import RELEASE_SPREAD, SHORTEST
-from crewflow_assets.retry_strategy.holds import LONGEST, Refused, hold
+from crewflow_assets.retry_strategy.holds import LONGEST
 from crewflow_assets.retry_strategy.recent import _recent
 from crewflow_assets.retry_strategy.rules import CAPACITY, NEVER, RELEASED_ON
 from crewflow_assets.settings import get_settings
@@ -231,63 +229,6 @@ def test_a_batch_takes_up_a_call_once(asked: Engine) -> None:
     assert [one.fields["release_on"] for one in found] == ["reauthorised", "reauthorised", None]
     synced(1, NOON + MINUTE)
     assert len(told()) == 1
-
-
-def refused(call_id: str, until: datetime = NOON + timedelta(days=1)) -> Refused:
-    return Refused(
-        company_id="c-1",
-        integration_id="i-3",
-        call_id=call_id,
-        release_on="reauthorised",
-        system="quickbooks",
-        error_class="auth",
-        record_type=None,
-        record_id=None,
-        until=until,
-    )
-
-
-def test_two_first_requests_about_a_call_at_once_both_wait(postgres_store: Engine) -> None:
-    add_companies()
-    found: list[list[bool]] = []
-
-    def second() -> None:
-        with transaction() as session:
-            found.append(hold(session, [refused("call-0"), refused("call-1")], NOON))
-
-    thread = threading.Thread(target=second)
-    with transaction() as session:
-        assert hold(session, [refused("call-1")], NOON) == [True]
-        session.flush()
-        thread.start()
-        while thread.is_alive() and not _someone_waits(postgres_store):
-            thread.join(0.01)
-    thread.join()
-    assert found == [[True, True]]
-    with reading() as session:
-        assert session.scalar(select(func.count()).select_from(RetryHold)) == 2
-
-
-def _someone_waits(store: Engine) -> bool:
-    with store.connect() as connection:
-        return bool(connection.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")))
-
-
-def test_nobody_waits_for_the_lock_of_a_call_that_waits_no_more(postgres_store: Engine) -> None:
-    add_companies()
-    with transaction() as session:
-        hold(session, [refused(f"old-{number}") for number in (2, 1)], NOON)
-    later = NOON + timedelta(days=2)
-    with transaction() as other:
-        other.scalars(select(RetryHold).where(RetryHold.call_id == "old-2").with_for_update()).one()
-        with transaction() as session:
-            session.execute(text("SET LOCAL lock_timeout = '1s'"))
-            assert hold(session, [refused("call-1", until=later + MINUTE)], later) == [True]
-        with clock.fixed(later), transaction() as session:
-            session.execute(text("SET LOCAL lock_timeout = '1s'"))
-            record_events(session, [attempt(1, "c-1", later - MINUTE)], handlers=EVENT_HANDLERS)
-    with reading() as session:
-        assert session.scalars(select(RetryHold.call_id).order_by(RetryHold.call_id)).all() == ["call-1", "old-2"]
 
 
 def test_what_waits_no_more_can_wait_anew(asked_of_both: Engine) -> None:

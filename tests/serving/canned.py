@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from crewflow_assets.spec import Answer, ModelCode, ModelSpec
 from serving.openapi import example_from
-from tests.serving.conftest import FakeCode
+from tests.serving.fakes import FakeCode
 
 PLATFORM_FIELDS = ("prediction_id", "model_version", "variant")
 

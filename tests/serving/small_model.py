@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from crewflow_assets import registry
+from crewflow_assets import registration, registry
 from crewflow_assets.cost_code_mapping.model import fit
 from crewflow_assets.cost_code_mapping.model_spec import COST_CODE_MAPPING
 from crewflow_assets.cost_code_mapping.table import CompanyRecords, PastDecision, feature_table
@@ -59,10 +59,10 @@ def register(seed: int) -> str:
     predictor = fit(table, seed=seed)
     with TemporaryDirectory() as folder:
         predictor.save(Path(folder))
-        version = registry.register(
+        version = registration.register(
             COST_CODE_MAPPING,
             Path(folder),
-            registry.TrainingRecord(
+            registration.TrainingRecord(
                 role="candidate",
                 seed=seed,
                 data_until=BEGAN + timedelta(days=400),

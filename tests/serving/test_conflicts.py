@@ -15,7 +15,8 @@ from crewflow_assets.store.conflict_tables import Conflict
 from crewflow_assets.store.database import reading
 from crewflow_assets.store.tables import OutboxCommand
 from serving.runtime import Runtime
-from tests.serving.conftest import FakeSource, check_problem
+from tests.serving.conftest import check_problem
+from tests.serving.fakes import FakeSource
 
 BODY: dict[str, Any] = {
     "conflict_id": "x-1",

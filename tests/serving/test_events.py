@@ -13,7 +13,8 @@ from crewflow_assets.store.database import reading
 from crewflow_assets.store.tables import Event
 from serving.routes.events import EXAMPLE
 from serving.runtime import Runtime
-from tests.serving.conftest import FakeSource, check_problem
+from tests.serving.conftest import check_problem
+from tests.serving.fakes import FakeSource
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from crewflow_assets.store.sync_tables import HealthScore, SyncRisk
 from crewflow_assets.sync_health.integrations import register
 from crewflow_assets.sync_health.watch import Scored, tick
 from serving.runtime import Runtime
-from tests.serving.conftest import FakeSource, check_problem
+from tests.serving.conftest import check_problem
+from tests.serving.fakes import FakeSource
 from tests.sync_health.watching import DETAIL, HEALTHY, commands, risk
 
 HEALTH = "/v1/integrations/i-3/health"

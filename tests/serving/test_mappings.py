@@ -13,7 +13,8 @@ from crewflow_assets.store.database import reading, transaction
 from crewflow_assets.store.tables import Account, AuditEntry, Company, Event, OutboxCommand
 from serving.routes import mappings
 from serving.runtime import Runtime
-from tests.serving.conftest import MAPPING_INPUT, FakeSource, check_problem
+from tests.serving.conftest import MAPPING_INPUT, check_problem
+from tests.serving.fakes import FakeSource
 
 ACCEPT = {"system": "quickbooks", "source_code": "ELEC-105", "target_code": "50100", "decided_by": "u-204"}
 

@@ -12,7 +12,7 @@ from crewflow_assets.errors import NotFoundError, NotReadyError, RegistryAwayErr
 from crewflow_assets.spec import ModelSpec, Predictor
 from serving.model_cache import MOST_UNNAMED, ModelCache
 from serving.predictors import Predictors, VersionInfo
-from tests.serving.conftest import ECHO, EchoCode, FakePredictor, FakeVersion
+from tests.serving.fakes import ECHO, EchoCode, FakePredictor, FakeVersion
 
 
 @dataclass

@@ -12,15 +12,8 @@ from crewflow_assets.store.database import reading
 from crewflow_assets.store.tables import Prediction
 from serving import gathering, keyring, metrics, predictions, service
 from serving.runtime import Runtime
-from tests.serving.conftest import (
-    MAPPING_INPUT,
-    REGISTER,
-    EchoRequest,
-    FakeSource,
-    bearer,
-    check_problem,
-    new_key,
-)
+from tests.serving.conftest import MAPPING_INPUT, bearer, check_problem, new_key
+from tests.serving.fakes import REGISTER, EchoRequest, FakeSource
 
 ONE = "/v1/echo/predict"
 BATCH = "/v1/echo/predict_batch"

@@ -17,7 +17,7 @@ def rows(failing: list[float], known: list[float]) -> np.ndarray:
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=60))
 def test_pr_auc_is_average_precision_with_ties_taken_together(pairs: list[tuple[int, bool]]) -> None:
     from sklearn.metrics import average_precision_score

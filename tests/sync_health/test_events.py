@@ -104,6 +104,17 @@ def test_own_attempts_are_counted_as_by_hand() -> None:
     assert found["day_of_week"] == 0  # a Monday
 
 
+def test_when_the_calls_of_a_day_began_anew_is_known_for_a_day() -> None:
+    left = {60: 50, 120: 20, 185: 90, 240: 80, 1620: 70, 1680: 60, 1800: 99}
+    rows = [sync(minute, calls_left=n, calls_limit=100) for minute, n in left.items()]
+    found = described([*rows, sync(300), sync(2000)])
+    anew = {name: (row["anew_24h"], row["anew_minute_24h"]) for name, row in found.items()}
+    assert anew["i-1@185"] == (0, 0)
+    assert anew["i-1@240"] == anew["i-1@300"] == anew["i-1@1620"] == (1, 185)
+    assert anew["i-1@1680"] == (0, 0)  # over a day ago
+    assert anew["i-1@2000"] == (1, 1800 % 1440)
+
+
 def test_others_count_once_their_outcome_is_known_and_an_integration_is_not_its_own_neighbour() -> None:
     other: dict[str, Any] = {"integration_id": "i-2"}
     rows = [

@@ -1,5 +1,7 @@
 """Integrations become known from their sync attempts, or because someone registers them."""
 
+from datetime import timedelta
+
 import pytest
 from sqlalchemy import Engine
 
@@ -74,6 +76,16 @@ def registered(**settings: float) -> Integration:
         return register(
             session, company_id=COMPANY, integration_id="i-3", system="quickbooks", actor="dana", **settings
         )
+
+
+def test_the_newest_word_on_the_end_of_the_grant_holds(company: str) -> None:
+    day = timedelta(days=1)
+    post(attempt(NOON, grant_expires_in_seconds=86_400), attempt(NOON - day, grant_expires_in_seconds=1))
+    assert integration().grant_ends_at == NOON + day
+    post(attempt(NOON - day / 2, grant_expires_in_seconds=7), attempt(NOON + MINUTE))
+    assert integration().grant_ends_at == NOON + day  # late, and without a word
+    post(attempt(NOON + 2 * MINUTE, grant_expires_in_seconds=100 * 86_400))
+    assert integration().grant_ends_at == NOON + 2 * MINUTE + 100 * day
 
 
 def test_registering_sets_what_is_named_and_is_audited_once(company: str) -> None:

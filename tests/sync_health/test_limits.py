@@ -11,16 +11,27 @@ from hypothesis import strategies as st
 from crewflow_assets.sync_health.limits import WITHIN_MINUTES, forecast
 from crewflow_assets.sync_health.measures import MINUTE
 
-NOW = 1_700_000_000 * 1_000_000.0
+NOW = 1_700_000_040 * 1_000_000.0
 
 
 def described(
-    left: Sequence[float], every: float = 15.0, *, limit: float = 1400.0, retry_after: float = math.nan
+    left: Sequence[float],
+    every: float = 15.0,
+    *,
+    limit: float = 1400.0,
+    retry_after: float = math.nan,
+    error: float = 0.0,
+    anew: float | None = None,
 ) -> dict[str, np.ndarray]:
-    """Return an integration's last calls left, oldest first, one each so many minutes; the next sync is due now."""
+    """Return an integration's last calls left, oldest first, one each so many minutes; the next sync is due now.
+
+    The calls began anew once in the last 24 hours, ``anew`` minutes after this minute of the day, if given.
+    """
     newest_first = left[::-1]
     found = {"micros": np.array([NOW]), "lead": np.array([0.0]), "last_retry_after": np.array([retry_after])}
-    found["last_calls_limit"] = np.array([limit])
+    found["last_calls_limit"], found["error_1"] = np.array([limit]), np.array([error])
+    found["anew_24h"] = np.array([0.0 if anew is None else 1.0])
+    found["anew_minute_24h"] = np.array([(NOW // MINUTE + (anew or 0)) % 1440])
     for k in range(1, 5):
         found[f"calls_left_{k}"] = np.array([newest_first[k - 1] if k <= len(left) else math.nan])
         found[f"micros_{k}"] = np.array([NOW - k * every * MINUTE if k <= len(left) else math.nan])
@@ -71,6 +82,41 @@ def test_a_distant_limit_is_unlikely_within_two_hours() -> None:
 def test_calls_that_began_anew_are_no_pace() -> None:
     found, steady = (forecast(described(left), 0) for left in ([50, 1000, 900, 800], [1100, 1000, 900, 800]))
     assert found == steady
+
+
+def test_what_is_beyond_the_moment_at_which_calls_begin_anew_is_never_hit() -> None:
+    left = [1000.0, 900, 800, 700]
+    plain, late = forecast(described(left), 0), forecast(described(left, anew=600), 0)
+    assert plain is not None
+    assert late is not None
+    assert (late.minutes, late.probability, late.reset_minutes) == (plain.minutes, plain.probability, 600)
+    soon = forecast(described(left, anew=plain.minutes + 1), 0)
+    assert soon is not None
+    assert soon.high_minutes is None  # may never happen
+    assert forecast(described(left, anew=plain.minutes - 1), 0) is None
+
+
+def test_calls_that_began_anew_since_the_last_attempt_are_no_threat() -> None:
+    assert forecast(described([200, 100, 50, 0], anew=-5), 0) is None
+    assert forecast(described([200, 100, 50, 0], anew=5), 0) is not None
+
+
+def test_a_refusal_that_says_how_long_to_wait_is_a_limit_until_then() -> None:
+    found = forecast(described([60, 50, 40, 30], retry_after=100 * 60.0, error=1.0), 0)
+    assert found is not None
+    assert (found.minutes, found.probability, found.reset_minutes) == (0, 1, 85)  # the attempt was 15 minutes ago
+    assert forecast(described([60, 50, 40, 30], retry_after=100 * 60.0, error=3.0), 0) != found  # a server's word
+    unreported = forecast(described([math.nan] * 4, retry_after=100 * 60.0, error=1.0), 0)
+    assert unreported == found
+
+
+def test_where_nothing_is_reported_a_refusal_may_be_followed_by_another() -> None:
+    soon, late = (forecast(described([math.nan] * 4, every, error=1.0), 0) for every in (15.0, 60.0))
+    assert soon is not None
+    assert late is not None
+    assert soon.probability == pytest.approx(0.476, abs=0.01)
+    assert late.probability == pytest.approx(0.238, abs=0.01)
+    assert forecast(described([math.nan] * 4, error=3.0), 0) is None
 
 
 @pytest.mark.parametrize("left", [[], [100.0], [100.0, 90.0], [90.0, 100.0, 80.0, 100.0], [70.0, 70.0, 70.0, 70.0]])

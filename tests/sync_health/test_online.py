@@ -12,13 +12,14 @@ from sqlalchemy import Engine, event
 
 from crewflow_assets import clock
 from crewflow_assets.ingest.event_kinds import EventIn
-from crewflow_assets.sync_health import online
+from crewflow_assets.sync_health import online, surroundings
 from crewflow_assets.sync_health.answering import due_table
 from crewflow_assets.sync_health.events import describe
 from crewflow_assets.sync_health.features import columns_of, feature_rows
 from crewflow_assets.sync_health.integrations import Key
-from crewflow_assets.sync_health.online import Floats, online_of
+from crewflow_assets.sync_health.online import online_of
 from crewflow_assets.sync_health.recent import recent
+from crewflow_assets.sync_health.surroundings import Floats
 from tests.sync_health.syncs import BEGIN, attempts, history, statuses, sync
 from tests.sync_health.test_table import write_lake
 from tests.sync_health.watching import COMPANY, I_3, NOON, add_companies, attempt, post
@@ -96,6 +97,37 @@ def test_what_is_posted_changes_what_is_kept(sqlite_store: Engine) -> None:
     assert [*before["last_succeeded"], *after["last_succeeded"]] == [1, 0]
     assert after["fleet_failed_60m"] == [2]
     assert_same([I_3, other], NOON)
+
+
+def test_what_comes_in_bit_by_bit_is_taken_up_late_events_and_all(
+    sqlite_store: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(surroundings, "KEPT_LONGER", timedelta(minutes=20))
+    random = np.random.default_rng(3)
+    rows = history(9, integrations=8, days=2)
+    add_companies(*sorted({row["company_id"] for row in rows}))
+    keys = sorted({(row["company_id"], row["integration_id"]) for row in rows})
+    begin = BEGIN + 30 * HOUR
+    late = random.random(len(rows)) < 0.2
+    arrives = [row["occurred_at"] + random.uniform(0, 5) * HOUR * late[n] for n, row in enumerate(rows)]
+    post(*(as_event(row) for row, at in zip(rows, arrives, strict=True) if at < begin))
+    assert_same(keys, begin)
+    reads: list[datetime] = []
+    read = surroundings.Surroundings._read
+    monkeypatch.setattr(
+        surroundings.Surroundings, "_read", lambda self, *given: (reads.append(given[1]), read(self, *given))
+    )
+    last = begin
+    for minutes in (7, 13, 31, 40, 95, 100, 240, 300, 420):
+        at = begin + timedelta(minutes=minutes)
+        fresh = [as_event(row) for row, moment in zip(rows, arrives, strict=True) if last <= moment < at]
+        if fresh:
+            post(*fresh, status(at - HOUR / 9, "degraded"))
+        assert_same([*keys, UNKNOWN], at)
+        last = at
+    assert not reads
+    assert_same(keys, begin)  # an earlier moment is asked about
+    assert len(reads) == 1
 
 
 def test_an_integration_that_was_displaced_is_read_again(

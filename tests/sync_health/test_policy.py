@@ -18,10 +18,11 @@ from crewflow_assets.sync_health.policy import (
     pause_until,
     plan,
     recommended,
+    reset_to_wait_for,
     slow_interval,
     trouble_of,
 )
-from tests.sync_health.watching import DETAIL, MINUTE, NOON, forecast, risk
+from tests.sync_health.watching import DETAIL, HEALTHY, MINUTE, NOON, forecast, risk
 
 
 def situation(
@@ -33,6 +34,8 @@ def situation(
     schedule: ActionName | None = None,
     ended: datetime | None = None,
     held: frozenset[ActionName] = frozenset(),
+    until: datetime | None = None,
+    grant_ends: datetime | None = None,
 ) -> Situation:
     return Situation(
         interval_minutes=usual,
@@ -42,6 +45,8 @@ def situation(
         schedule=schedule,
         schedule_ended_at=ended,
         held=held,
+        schedule_until=until,
+        grant_ends_at=grant_ends,
     )
 
 
@@ -62,7 +67,7 @@ def test_each_cause_has_its_action(cause: Cause, action: str, minutes: int, inte
 @pytest.mark.parametrize("cause", ["latency", "network"])
 def test_causes_that_waiting_does_not_mend_are_told_and_not_acted_on(cause: Cause) -> None:
     assert plan(risk(0.9, cause, "api_down"), situation(), NOON) is None
-    trouble = trouble_of(risk(0.9, cause, "api_down"))
+    trouble = trouble_of(risk(0.9, cause, "api_down"), situation(), NOON)
     assert trouble is not None
     assert trouble.cause == cause
 
@@ -77,23 +82,94 @@ def test_a_cause_that_explains_little_is_told_and_not_acted_on() -> None:
     assert plan(small, situation(), NOON) is not None
     many = Risk(0.9, [RiskFactor(code=c, detail=c, contribution=0.1) for c in ("api_down", *["latency"] * 4)])
     assert plan(many, situation(), NOON) is None
-    assert trouble_of(many) is not None
+    assert trouble_of(many, situation(), NOON) is not None
 
 
 def test_a_risk_without_causes_is_told_as_such() -> None:
-    trouble = trouble_of(risk(0.9))
+    trouble = trouble_of(risk(0.9), situation(), NOON)
     assert trouble is not None
     assert (trouble.cause, trouble.supported) == ("unknown", False)
     assert plan(risk(0.9), situation(), NOON) is None
 
 
 def test_the_forecast_acts_by_its_own_threshold() -> None:
-    assert trouble_of(risk(0.2, forecast=forecast(FORECAST_ACTS_ABOVE))) is None
+    assert trouble_of(risk(0.2, forecast=forecast(FORECAST_ACTS_ABOVE)), situation(), NOON) is None
     foreseen = risk(0.2, forecast=forecast(FORECAST_ACTS_ABOVE + 0.01))
     found = plan(foreseen, situation(), NOON)
     assert found is not None
     assert (found.action, found.cause) == ("slow_down", "rate_limit")
     assert found.detail == "will hit its rate limit in about 2 hours"
+
+
+def no_calls_left(reset: float | None) -> Risk:
+    return Risk(
+        0.2, [], RateLimitForecast(minutes=0, low_minutes=0, high_minutes=0, probability=1, reset_minutes=reset)
+    )
+
+
+def test_where_no_calls_are_left_the_next_sync_waits_until_they_begin_anew() -> None:
+    last = NOON - 5 * MINUTE
+    found = plan(no_calls_left(300), situation(last=last), NOON)
+    assert found is not None
+    assert (found.action, found.until, found.interval_minutes) == ("slow_down", NOON + 300 * MINUTE, 305)
+    assert found.detail == "no calls are left; they begin anew in about 5 hours"
+    [shown] = recommended(no_calls_left(300), situation(last=last), NOON)
+    assert (shown.interval_minutes, shown.automatic) == (305, True)
+    usual = plan(no_calls_left(None), situation(), NOON)
+    assert usual is not None
+    assert usual.interval_minutes == 30
+    unbelieved = plan(no_calls_left(24 * 60 + 1), situation(), NOON)
+    assert unbelieved is not None
+    assert unbelieved.interval_minutes == 30
+
+
+def test_that_no_calls_are_left_goes_before_what_the_model_takes_for_the_cause() -> None:
+    unsure = Risk(0.9, risk(0.9, "latency").factors, no_calls_left(60).forecast)
+    found = plan(unsure, situation(), NOON)
+    assert found is not None
+    assert found.cause == "rate_limit"
+
+
+def test_a_wait_takes_the_place_of_a_slower_schedule_that_ends_before_and_of_nothing_else() -> None:
+    slowed = frozenset({"slow_down"})
+    standing = {"schedule": "slow_down", "held": slowed}
+    assert plan(no_calls_left(90), situation(until=NOON + 60 * MINUTE, **standing), NOON) is not None  # type: ignore[arg-type]
+    assert plan(no_calls_left(90), situation(until=NOON + 90 * MINUTE, **standing), NOON) is None  # type: ignore[arg-type]
+    paused = situation(schedule="pause", until=NOON + 60 * MINUTE, held=frozenset({"pause"}))
+    assert plan(no_calls_left(90), paused, NOON) is None
+    assert plan(no_calls_left(90), situation(held=slowed), NOON) is None  # someone took it back
+
+
+def foreseen(minutes: float, reset: float) -> Risk:
+    limit = RateLimitForecast(minutes=minutes, low_minutes=1, high_minutes=None, probability=0.9, reset_minutes=reset)
+    return Risk(0.2, [], limit)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "reset", "interval"),
+    [(15, 200, 205), (16, 200, 30), (15, 236, 30), (15, 235, 240)],
+    ids=["now", "not with the next sync", "too old by then", "just in time"],
+)
+def test_the_last_calls_are_left_where_the_next_sync_would_use_them_up(
+    minutes: float, reset: float, interval: int
+) -> None:
+    found = plan(foreseen(minutes, reset), situation(usual=15), NOON)
+    assert found is not None
+    assert found.interval_minutes == interval
+
+
+def test_people_are_asked_before_a_grant_ends() -> None:
+    ends = situation(grant_ends=NOON + timedelta(days=3))
+    assert plan(HEALTHY, situation(grant_ends=NOON + timedelta(days=3, minutes=1)), NOON) is None
+    found = plan(HEALTHY, ends, NOON)
+    assert found is not None
+    assert (found.action, found.detail) == ("reauthorise", "the grant ends in about 3 days unless it is renewed")
+    over = plan(HEALTHY, situation(grant_ends=NOON), NOON)
+    assert over is not None
+    assert over.detail == "the grant has ended"
+    down = plan(risk(0.9, "api_down"), ends, NOON)
+    assert down is not None
+    assert down.action == "pause"
 
 
 def test_a_dormant_integration_is_left_alone() -> None:
@@ -144,6 +220,7 @@ RISKS = st.builds(
         low_minutes=st.floats(0, 1e6),
         high_minutes=st.none() | st.floats(0, 1e6),
         probability=st.floats(0, 1),
+        reset_minutes=st.none() | st.floats(0.1, 1e5),
     ),
 )
 PAST = st.none() | st.integers(0, 3000).map(lambda n: NOON - n * MINUTE)
@@ -157,6 +234,8 @@ SITUATIONS = st.builds(
     schedule=st.none() | st.sampled_from(sorted(SCHEDULE)),
     ended=PAST,
     held=st.frozensets(NAMES),
+    until=st.none() | st.integers(1, 3000).map(lambda n: NOON + n * MINUTE),
+    grant_ends=st.none() | st.integers(-9000, 9000).map(lambda n: NOON + n * MINUTE),
 )
 
 
@@ -168,14 +247,15 @@ def test_whatever_comes_what_is_planned_keeps_the_rules(found: Risk, now: Situat
     assert len({one.action for one in shown}) == len(shown)
     if planned is None:
         return
-    trouble = trouble_of(found)
+    trouble = trouble_of(found, now, NOON)
     assert trouble is not None
     assert trouble.supported
     assert planned.action not in now.held
     assert planned.until > NOON
-    if planned.interval_minutes is not None:
+    if planned.interval_minutes is not None and reset_to_wait_for(found, now, NOON) is None:
         assert planned.interval_minutes > (now.interval_minutes or 0)
         assert 2 * planned.interval_minutes <= now.freshness_minutes
+    assert planned.until <= NOON + timedelta(days=7)
     if planned.action == "pause":
         assert 15 * MINUTE <= planned.until - NOON <= 60 * MINUTE
 

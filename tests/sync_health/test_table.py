@@ -72,6 +72,7 @@ def test_the_life_of_the_model(home: Any) -> None:
     assert {"live_reliability", "live_precision_recall", "unseen_live_reliability"} <= set(found.plots)
     ours, other = (code.row_scores(one, table) for one in (predictor, baselines["rolling rate"]))
     assert gain(ours, other).value > 0
+    assert len(ours) == area.n, "what stands in is chosen on the rows of the headline"
 
 
 def test_sync_health_is_trained_daily() -> None:

@@ -12,6 +12,7 @@ from crewflow_assets.store.database import reading
 from crewflow_assets.store.sync_tables import SyncRisk
 from crewflow_assets.store.tables import AuditEntry, OutboxCommand, Prediction
 from crewflow_assets.sync_health import watch as watching
+from crewflow_assets.sync_health.contract import RateLimitForecast
 from crewflow_assets.sync_health.integrations import Key
 from crewflow_assets.sync_health.ledger import situations_of
 from crewflow_assets.sync_health.policy import recommended
@@ -57,6 +58,34 @@ def test_a_healthy_integration_is_scored_and_left_alone(watched: Engine) -> None
     [found] = everything(SyncRisk)
     assert (found.failure_probability, found.assessed_at, found.horizon_minutes) == (0.1, NOON, 60)
     assert commands() == audited() == []
+
+
+def test_who_is_asked_before_a_grant_ends_is_asked_until_it_is_renewed(watched: Engine) -> None:
+    post(attempt(NOON - MINUTE, grant_expires_in_seconds=2 * 86_400))
+    assert watch(NOON, {}).actions == 1
+    [action] = actions()
+    assert (action.action, action.cause, action.state) == ("reauthorise", "auth", "in_force")
+    assert integration().needs_authorisation
+    post(attempt(NOON + TICK, grant_expires_in_seconds=2 * 86_400 - 900))
+    report = watch(NOON + 2 * TICK, {})
+    assert (report.actions, report.ended, report.told) == (0, 0, 0)  # syncs go on, but the grant will end all the same
+    post(attempt(NOON + 3 * TICK, grant_expires_in_seconds=100 * 86_400))
+    assert watch(NOON + 4 * TICK, {}).ended == 1
+    assert actions()[0].state == "done"
+    assert not integration().needs_authorisation
+
+
+def test_a_sync_waits_until_the_calls_begin_anew_even_where_it_was_slowed(watched: Engine) -> None:
+    limited = risk(0.9, "rate_limit")
+    watch(NOON, {I_3: limited})
+    out = RateLimitForecast(minutes=0, low_minutes=0, high_minutes=0, probability=1, reset_minutes=200)
+    for _ in range(2):
+        watch(NOON + TICK, {I_3: risk(0.9, "rate_limit", forecast=out)})
+    assert [(a.state, a.until, a.interval_minutes) for a in actions()] == [
+        ("superseded", NOON + 120 * MINUTE, 30),
+        ("in_force", NOON + 215 * MINUTE, 220),
+    ]
+    assert commands().count("sync.slow_down") == 2
 
 
 def test_an_api_that_is_down_pauses_the_sync_in_one_transaction_with_all_that_tells_of_it(

@@ -12,7 +12,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(ROWS)
 def test_sums_are_those_of_the_rows_within_each_span(rows: list[tuple[str, int, int | None]]) -> None:
     given_rows = [{"row": place, "key": key, "at": at, "x": x} for place, (key, at, x) in enumerate(rows)]

@@ -120,7 +120,7 @@ def template(sqlite_template: Path, sqlite_store: Engine) -> Path:
     return sqlite_template
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(first=st.sampled_from(["tick", "tick that dies"]), actions=st.lists(st.sampled_from(ACTIONS), max_size=20))
 def test_a_cause_is_trained_for_once_in_any_order(template: Path, home: Path, first: str, actions: list[str]) -> None:
     file = home / f"{uuid4().hex}.db"

@@ -75,6 +75,7 @@ class Attempts:
         hits: Calls that were answered with 429.
         retry_after_seconds: As told.
         records_failed: Refused.
+        grant_seconds: Until the grant ends unless it is renewed, as the API's answers tell.
         interval_minutes: At which the integration was set to sync.
         cause: Hidden; a ``Cause``.
         ceiling: Hidden; the probability to fail, to one who knew the hidden state as the tick began.
@@ -91,6 +92,7 @@ class Attempts:
     hits: npt.NDArray[np.int32]
     retry_after_seconds: npt.NDArray[np.float32]
     records_failed: npt.NDArray[np.int32]
+    grant_seconds: npt.NDArray[np.float32]
     interval_minutes: npt.NDArray[np.float32]
     cause: npt.NDArray[np.int8]
     ceiling: npt.NDArray[np.float32]

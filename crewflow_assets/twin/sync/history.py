@@ -54,6 +54,7 @@ def attempt_table(world: SyncWorld, attempts: Attempts) -> "pa.Table":
         "rate_limit_hits": pa.array(attempts.hits),
         "retry_after_seconds": _nullable(attempts.retry_after_seconds),
         "records_failed": pa.array(attempts.records_failed),
+        "grant_expires_in_seconds": _nullable(attempts.grant_seconds),
         "interval_minutes": pa.array(attempts.interval_minutes),
     }
     schema = event_schema("sync_attempt")

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from crewflow_assets.twin.sync.calendar import Calendar
 from crewflow_assets.twin.sync.fleet import Fleet
 from crewflow_assets.twin.sync.luck import DayLuck
-from crewflow_assets.twin.sync.parameters import TICKS_PER_DAY, SyncParameters
+from crewflow_assets.twin.sync.parameters import TICK_MINUTES, TICKS_PER_DAY, SyncParameters
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -90,6 +90,13 @@ class People:
         """Say whose grant ends of age within so many ticks: known to the ceiling alone."""
         ends: Bools = self._granted + self._life <= tick + ticks
         return ends
+
+    def grant_seconds(self, tick: int, who: Ints) -> Floats:
+        """Return how long grants hold unless they are renewed: a whole life where syncs renew them, NaN if ended."""
+        life = self._fleet.limit("token_days")[who] * TICKS_PER_DAY
+        left = np.where(self._fleet.rigid[who], self._granted[who] + life - tick, life)
+        seconds: Floats = np.where(self.is_locked_out[who], np.nan, left * TICK_MINUTES * 60.0)
+        return seconds
 
     def _hurry(
         self, moments: Ints, tick: int, who: Ints, luck: npt.NDArray[np.float32], median_hours: Floats

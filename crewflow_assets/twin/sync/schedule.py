@@ -16,8 +16,8 @@ LONG_AGO = -(10**6)
 class Schedule:
     """The schedules of a fleet, in ticks since the world's beginning.
 
-    An integration syncs at the slots of its own grid. A slower interval skips slots; after a pause it syncs at once
-    and then goes back to its grid.
+    An integration syncs at the slots of its own grid. A slower interval skips slots until its end; after a pause it
+    syncs at once and then goes back to its grid.
 
     Attributes:
         next_tick: When each is to sync next, if it is not paused.
@@ -50,14 +50,13 @@ class Schedule:
     def ran(self, tick: int, who: Ints) -> None:
         """Note that these have synced."""
         self._last[who] = tick
-        self.next_tick[who] = self._slot(tick + self._wait(tick, who), who)
+        self.next_tick[who] = self._following(np.full(len(who), tick), tick, who)
 
     def obey(self, tick: int, commands: Commands) -> None:
         """Take the commands that concern schedules, as the tick begins."""
         slow = np.flatnonzero(commands.slow_minutes > 0)
         self._slow_minutes[slow], self._slow_until[slow] = commands.slow_minutes[slow], commands.slow_until[slow]
-        later = self._slot(self._last[slow] + self._wait(tick, slow), slow)
-        self.next_tick[slow] = np.maximum(self.next_tick[slow], later)
+        self.next_tick[slow] = np.maximum(self.next_tick[slow], self._following(self._last[slow], tick, slow))
         pause = np.flatnonzero(commands.pause_until > 0)
         self.paused_until[pause] = commands.pause_until[pause]
         back = np.flatnonzero(commands.resume)
@@ -69,6 +68,11 @@ class Schedule:
         """Return the interval that is set for each."""
         slowed = np.where(tick < self._slow_until[who], self._slow_minutes[who], 0)
         return np.maximum(self._fleet.interval[who] * TICK_MINUTES, slowed)
+
+    def _following(self, last: Ints, tick: int, who: Ints) -> Ints:
+        """Return the slot after the last sync as things stand at a tick: no slower one reaches beyond its end."""
+        usual = self._slot(np.maximum(self._slow_until[who], last + 1), who)
+        return np.minimum(self._slot(last + self._wait(tick, who), who), usual)
 
     def _wait(self, tick: int, who: Ints) -> Ints:
         """Return the least ticks to the next slot: one, unless a command slows it down."""

@@ -278,6 +278,7 @@ class SyncWorld:
                 [cause == Cause.RATE_LIMIT, is_planned], [wait, np.full(len(who), 1800.0)], default=np.nan
             ).astype(np.float32),
             records_failed=np.where(cause == Cause.DATA_QUALITY, refused, 0).astype(np.int32),
+            grant_seconds=np.where(has_answer, self._people.grant_seconds(self.tick, who), np.nan).astype(np.float32),
             interval_minutes=self.schedule.interval_minutes(self.tick, who).astype(np.float32),
             cause=cause.astype(np.int8),
             ceiling=ceiling.astype(np.float32),

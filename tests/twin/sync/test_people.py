@@ -54,6 +54,24 @@ def test_being_asked_about_records_renews_no_grant(unasked: np.ndarray) -> None:
     assert (locked_out_ticks("records") == unasked).all()
 
 
+def test_only_a_grant_that_syncs_do_not_renew_runs_out_and_its_end_is_told() -> None:
+    random = Randomness(2)
+    fleet = build_fleet([(random, [Customer(f"i-{n}", f"c-{n}", "sage", 20) for n in range(COUNT)], DEFAULTS)])
+    calendar = Calendar(START, 2)
+    people, who = People(fleet, [DEFAULTS], calendar, {}), np.arange(COUNT)
+    life = 31 * 86_400.0
+    told = people.grant_seconds(0, who)
+    assert (told[~fleet.rigid] == life).all()
+    assert (told[fleet.rigid] < life).all()
+    luck = Luck(fleet, [random], calendar).of(0)
+    for tick in range(TICKS_PER_DAY):
+        people.live(tick, luck, luck.records[tick])
+    ended = told <= 86_400 - 900
+    assert ended.any()
+    assert (people.is_locked_out == ended).all()
+    assert (np.isnan(people.grant_seconds(TICKS_PER_DAY - 1, who)) == ended).all()
+
+
 def test_work_is_done_in_working_hours() -> None:
     calendar = Calendar(START, DAYS)
     zone = np.zeros(3, dtype=np.int64)

@@ -64,6 +64,14 @@ def test_a_slower_interval_holds_until_it_is_over_and_never_quickens(schedule: S
     assert schedule.interval_minutes(140, np.arange(COUNT)).min() == 15
 
 
+def test_the_usual_interval_is_back_at_once_when_a_slower_one_is_over(schedule: Schedule) -> None:
+    slow = Commands.none(COUNT)
+    slow.slow_minutes[:], slow.slow_until[:] = 600.0, 130
+    for who, ticks in enumerate(ticks_run(schedule, {100: slow})):
+        usual = int(schedule._fleet.interval[who])
+        assert min(tick for tick in ticks if tick >= 130) < 130 + usual
+
+
 def test_what_was_paused_can_be_resumed(schedule: Schedule) -> None:
     pause, resume = Commands.none(COUNT), Commands.none(COUNT)
     pause.pause_until[:] = 150

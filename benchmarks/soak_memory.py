@@ -1,0 +1,93 @@
+"""The memory of the gateway's workers during a soak, and how fast it grows."""
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import numpy as np
+
+from benchmarks.soak_trouble import workers
+
+MIB = 1024 * 1024
+WARM_SECONDS = 180.0
+"""In this time from its start a worker fills its caches, which is no growth."""
+MINUTE = 60.0
+
+Sample = tuple[float, Mapping[int, float]]
+"""Seconds since the beginning, and the bytes that each worker holds, by process id."""
+
+
+@dataclass(slots=True)
+class Memory:
+    """Samples of every second."""
+
+    samples: list[Sample] = field(default_factory=list)
+    stopping: bool = False
+
+    def watch(self, pid: int) -> None:
+        """Sample the workers of a server until told to stop."""
+        import psutil
+
+        began = perf_counter()
+        while not self.stopping:
+            held: dict[int, float] = {}
+            for process in workers(pid):
+                try:
+                    held[process.pid] = process.memory_info().rss
+                except psutil.NoSuchProcess:
+                    continue
+            if held:
+                self.samples.append((perf_counter() - began, held))
+            time.sleep(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """MiB an hour of one worker, with a 95 % interval, and the minutes of all workers that it comes from."""
+
+    per_hour: float
+    low: float
+    high: float
+    minutes: int
+
+
+def mean(samples: Sequence[Sample]) -> list[tuple[float, float]]:
+    """Return the MiB of the mean worker at each moment."""
+    return [(at, sum(held.values()) / len(held) / MIB) for at, held in samples]
+
+
+def growth(samples: Sequence[Sample]) -> Growth | None:
+    """Return the slope that all workers have in common, each from its own level on; None before six minutes.
+
+    Least squares on the means of minutes, since seconds are no independent observations, without the first minutes of
+    each worker; a worker that replaced a killed one is another worker.
+    """
+    from scipy import stats
+
+    by_worker: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    for at, held in samples:
+        for pid, size in held.items():
+            by_worker[pid].append((at, size / MIB))
+    moments, sizes, used = [], [], 0
+    for found in by_worker.values():
+        begin = found[0][0] + WARM_SECONDS
+        minutes: dict[int, list[float]] = defaultdict(list)
+        for at, size in found:
+            if at >= begin:
+                minutes[int((at - begin) // MINUTE)].append(size)
+        if len(minutes) > 1:
+            places = np.array(list(minutes), float) / MINUTE
+            means = np.array([np.mean(inside) for inside in minutes.values()])
+            moments.append(places - places.mean())
+            sizes.append(means - means.mean())
+            used += 1
+    if sum(map(len, moments)) < 6:
+        return None
+    hours, mib = np.concatenate(moments), np.concatenate(sizes)
+    slope = float(hours @ mib / (hours @ hours))
+    freedom = len(hours) - used - 1
+    error = float(np.sqrt(((mib - slope * hours) ** 2).sum() / freedom / (hours @ hours)))
+    apart = float(stats.t.ppf(0.975, freedom)) * error
+    return Growth(slope, slope - apart, slope + apart, len(hours))

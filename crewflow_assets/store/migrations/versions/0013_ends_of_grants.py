@@ -1,0 +1,17 @@
+"""When the grant of an integration ends, so that people are asked for a new one before"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0013"
+down_revision = "0012"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("integrations", sa.Column("grant_ends_at", sa.DateTime(timezone=True), nullable=True))
+
+
+def downgrade() -> None:
+    op.drop_column("integrations", "grant_ends_at")

@@ -1,0 +1,171 @@
+"""What all integrations did in the last hours, in memory: read once, then kept up to date by what is new."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crewflow_assets.sync_health.events import ATTEMPT_COLUMNS, compiled
+from crewflow_assets.sync_health.integrations import Key
+from crewflow_assets.sync_health.neighbours import COUNTS
+from crewflow_assets.sync_health.recent import AROUND, Recent, literal, newest_before, sql_type
+
+if TYPE_CHECKING:
+    import duckdb
+
+Floats = NDArray[np.float64]
+
+KEPT_LONGER = timedelta(minutes=30)
+"""What lies before the last hours is dropped once in so long."""
+OUTCOME = ("micros", "known_minute", *COUNTS)
+_ID = ("company_id", "integration_id")
+_READ = ", ".join(f'"{name}"' for name in ATTEMPT_COLUMNS if name != "lead_minutes")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Attempts or statuses, oldest first: their systems, and numbers that are NaN where there is nothing.
+
+    Attempts say whose they are too.
+    """
+
+    systems: NDArray[np.object_]
+    columns: dict[str, Floats]
+    keys: tuple[NDArray[np.object_], NDArray[np.object_]] | None = None
+
+    def of(self, key: Key) -> "Rows":
+        """Return the attempts of one integration."""
+        assert self.keys is not None
+        mine = np.flatnonzero((self.keys[0] == key[0]) & (self.keys[1] == key[1]))
+        return Rows(self.systems[mine], {name: column[mine] for name, column in self.columns.items()})
+
+    def before(self, micros: float) -> int:
+        """Return how many lie before a moment."""
+        return int(np.searchsorted(self.columns["micros"], micros))
+
+
+class Describing:
+    """An expression over attempts on a connection of its own, planned once and filled anew each time."""
+
+    def __init__(self, recent: Recent, form: Literal["prepared", "outcomes"], names: Sequence[str]) -> None:
+        self._recent, self._form, self._names = recent, form, names
+        self._cursor: duckdb.DuckDBPyConnection | None = None
+
+    def rows(self, query: str, parameters: Sequence[str] = ()) -> Rows:
+        """Return the attempts that a query selects, described; oldest first."""
+        cursor = self._cursor or self._prepared()
+        cursor.execute("DELETE FROM attempts")
+        cursor.execute(f"INSERT INTO attempts BY NAME SELECT {_READ} FROM ({query})", parameters)
+        return _rows(cursor.execute("EXECUTE described").fetchnumpy(), self._names)
+
+    def _prepared(self) -> "duckdb.DuckDBPyConnection":
+        cursor = self._recent.opened()
+        declared = ", ".join(f'"{name}" {sql_type(kind)}' for name, kind in ATTEMPT_COLUMNS.items())
+        cursor.execute(f"CREATE TEMP TABLE attempts ({declared})")
+        cursor.execute(f"PREPARE described AS {compiled(self._form)}")
+        self._cursor = cursor
+        return cursor
+
+
+def _rows(found: Mapping[str, Any], names: Sequence[str]) -> Rows:
+    columns = {name: np.ma.filled(np.ma.asarray(found[name]).astype(np.float64), np.nan) for name in names}
+    text = {name: np.ma.filled(np.ma.asarray(found[name]), None) for name in ("system", *_ID) if name in found}
+    return Rows(
+        text["system"], columns, (text["company_id"], text["integration_id"]) if "company_id" in text else None
+    )
+
+
+class Surroundings:
+    """The outcomes of all attempts since some hours before a moment, and all statuses.
+
+    New events cost what they are: the attempts of their integrations are described again, from a table of the last
+    hours that stands beside all attempts. A late event is one among them, whenever it happened.
+    """
+
+    def __init__(self, recent: Recent) -> None:
+        self._recent = recent
+        self._loads = -1
+        self._begin: datetime | None = None
+        self._newest = -1
+        """Of the stored attempts, those up to this row are in the table."""
+        self._numbers: dict[Key, int] = {}
+        self._describing = Describing(recent, "outcomes", OUTCOME)
+        self._who: NDArray[np.int64] = np.empty(0, np.int64)
+        self._around = Rows(np.empty(0, object), {})
+        self._statuses: tuple[int, Rows] | None = None
+
+    def at(self, moment: datetime) -> tuple[Rows, Rows]:
+        """Return the attempts of all since some hours before a moment at least, and all statuses."""
+        since = moment - AROUND
+        with self._recent.connected() as cursor:
+            loads = self._recent.version()[0]
+            if self._begin is None or loads != self._loads or since < self._begin:
+                self._statuses = None
+                self._read(cursor, since)
+                self._loads = loads
+            else:
+                self._take_up(cursor)
+                if since - self._begin > KEPT_LONGER:
+                    self._drop(cursor, since)
+            return self._around, self._all_statuses(cursor)
+
+    def _read(self, cursor: "duckdb.DuckDBPyConnection", since: datetime) -> None:
+        cursor.begin()
+        cursor.execute(
+            f"CREATE OR REPLACE TABLE lately AS SELECT rowid AS place, * FROM sync_attempt "
+            f"WHERE occurred_at >= {literal(since)} UNION ALL " + newest_before(since, columns="s.rowid, s.*")
+        )
+        [(newest,)] = cursor.execute("SELECT max(rowid) FROM sync_attempt").fetchall()
+        cursor.commit()
+        self._begin, self._newest = since, -1 if newest is None else newest
+        found = self._describing.rows("SELECT * FROM lately")
+        self._who, self._around = self._numbered(found), found
+
+    def _take_up(self, cursor: "duckdb.DuckDBPyConnection") -> None:
+        """Add attempts that are not there yet, and describe those of their integrations again."""
+        cursor.execute(f"INSERT INTO lately SELECT rowid, * FROM sync_attempt WHERE rowid > {self._newest}")
+        [(newest,)] = cursor.execute(f"SELECT max(place) FROM lately WHERE place > {self._newest}").fetchall()
+        if newest is None:
+            return
+        fresh = f"(SELECT company_id, integration_id FROM lately WHERE place > {self._newest})"
+        found = self._describing.rows(
+            f"SELECT l.* FROM lately AS l SEMI JOIN {fresh} USING (company_id, integration_id)"
+        )
+        self._newest = newest
+        theirs = self._numbered(found)
+        kept = ~np.isin(self._who, theirs)
+        who = np.concatenate([self._who[kept], theirs])
+        systems = np.concatenate([self._around.systems[kept], found.systems])
+        columns = {name: np.concatenate([self._around.columns[name][kept], found.columns[name]]) for name in OUTCOME}
+        order = np.argsort(columns["micros"], kind="stable")
+        self._who = who[order]
+        self._around = Rows(systems[order], {name: column[order] for name, column in columns.items()})
+
+    def _drop(self, cursor: "duckdb.DuckDBPyConnection", since: datetime) -> None:
+        """Drop what lies before, but for the last attempt of each integration, beside which the next one is seen."""
+        cursor.execute(
+            f"CREATE OR REPLACE TABLE lately AS SELECT * FROM lately WHERE occurred_at >= {literal(since)} "
+            "UNION ALL " + newest_before(since, "lately")
+        )
+        self._begin = since
+        first = self._around.before(since.timestamp() * 1e6)
+        self._who = self._who[first:]
+        columns = {name: column[first:] for name, column in self._around.columns.items()}
+        self._around = Rows(self._around.systems[first:], columns)
+
+    def _numbered(self, rows: Rows) -> NDArray[np.int64]:
+        assert rows.keys is not None
+        numbers = self._numbers
+        pairs = zip(*rows.keys, strict=True)
+        return np.array([numbers.setdefault(key, len(numbers)) for key in pairs], dtype=np.int64)
+
+    def _all_statuses(self, cursor: "duckdb.DuckDBPyConnection") -> Rows:
+        [(count,)] = cursor.execute("SELECT count(*) FROM api_status").fetchall()
+        if self._statuses is None or self._statuses[0] != count:
+            cursor.execute("CREATE OR REPLACE TEMP VIEW statuses AS FROM api_status")
+            found = cursor.execute(f"SELECT * FROM ({compiled('statuses')}) ORDER BY micros").fetchnumpy()
+            self._statuses = count, _rows(found, ("micros", "minute", "status"))
+        return self._statuses[1]

@@ -18,7 +18,8 @@ from crewflow_assets.conflict_resolution.evaluation import BASELINES, rows_of, s
 from crewflow_assets.conflict_resolution.model import ConflictPredictor, fit
 from crewflow_assets.evaluation.calibration import expected_calibration_error
 from crewflow_assets.evaluation.intervals import Interval, cluster_mean
-from crewflow_assets.twin.timecards.parameters import DEFAULTS, TimecardParameters, draw_parameters
+from crewflow_assets.twin.notes import draw_parameters
+from crewflow_assets.twin.timecards.parameters import DEFAULTS, TimecardParameters
 
 SIZES = (50, 150, 500, 1_500, 5_000, 15_000, 50_000)
 FEWEST, GROWTH = 10, 0.57
@@ -129,7 +130,7 @@ def learning_curve(progress: Progress, *, sizes: tuple[int, ...], seed: int) -> 
 
 def draw_figures(seed: int) -> dict[str, float]:
     """Return coverage and share right of ours and the ceiling in one draw of the world's parameters."""
-    parameters = draw_parameters(seed)
+    parameters = draw_parameters(TimecardParameters, seed)
     known, asked = (
         table_of(list(histories(parameters, companies=number, days=DRAW_DAYS, seed=seed, prefix=prefix)))
         for number, prefix in ((DRAW_COMPANIES, "known"), (DRAW_TESTED, "test"))

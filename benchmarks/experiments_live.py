@@ -28,6 +28,7 @@ from benchmarks.experiments_live_stage import (
 )
 from benchmarks.postgres import free_port
 from benchmarks.soak_home import settings_of
+from crewflow_assets.cost_code_mapping.evaluation import BASELINES
 from crewflow_assets.cost_code_mapping.model_spec import COST_CODE_MAPPING
 from crewflow_assets.experiments import ledger, looks
 from crewflow_assets.experiments.plots import sequence_plot
@@ -35,6 +36,7 @@ from crewflow_assets.store import keys
 from crewflow_assets.store.database import reading, transaction
 
 NAME = "mapping-model-v2"
+NEIGHBOUR = "nearest labelled neighbour"
 METRICS = ("mapping_accuracy", "user_acceptance_rate", "setup_time")
 BY = "dana"
 CLIENTS = 4
@@ -222,6 +224,9 @@ def plot() -> bytes:
 @app.command()
 def main(
     home: Annotated[Path, typer.Option(help="The installation, filled by `crewflow demo`; it is left alone.")],
+    control: Annotated[
+        str, typer.Option(help=f"The baseline that answers at first: {', '.join(BASELINES)}.")
+    ] = NEIGHBOUR,
     companies: Annotated[int, typer.Option(min=20, help="Further simulated companies that decide.")] = 110,
     per_round: Annotated[int, typer.Option(min=1, help="Decisions of each company between two looks.")] = 6,
     rounds: Annotated[int, typer.Option(min=1, help="Looks at most.")] = 8,
@@ -231,14 +236,16 @@ def main(
 ) -> None:
     """See one experiment through on a copy of an installation, with everything that `crewflow up` runs.
 
-    The control is the baseline "nearest labelled neighbour", the treatment the installation's mapping model. People
-    of companies that begin without any mapping decide over HTTP; Dagster looks after each round, until a winner is
+    The control is a baseline, the treatment the installation's mapping model. People of companies that begin without
+    any mapping decide over HTTP; Dagster looks after each round, until a winner is
     proposed, which is approved, or until nothing is left to decide.
     """
     import httpx
 
+    if control not in BASELINES:
+        raise typer.BadParameter(f"{control!r} is none of {', '.join(BASELINES)}", param_hint="--control")
     with TemporaryDirectory(prefix="crewflow-experiment-") as folder, Progress(console=console) as progress:
-        versions = copied_home(home.resolve(), Path(folder))
+        versions = copied_home(home.resolve(), Path(folder), control)
         with settings_of(Path(folder)):
             customers = write_customers(companies, seed)
             with transaction() as session:

@@ -19,8 +19,6 @@ from crewflow_assets.errors import NotReadyError
 from crewflow_assets.models import MODEL_SPECS, spec_named
 from crewflow_assets.settings import get_settings
 
-CONTROL = "nearest labelled neighbour"
-"""The baseline that people would be served without a model: what the treatment is compared with."""
 NOT_COPIED = ("mlflow", "dagster", "gateway", "demo.key", "*.log")
 PREFIX = "live-"
 START_SECONDS = 240.0
@@ -62,12 +60,14 @@ class Customer:
     codes: tuple[Code, ...]
 
 
-def copied_home(source: Path, home: Path) -> Versions:
+def copied_home(source: Path, home: Path, control: str) -> Versions:
     """Copy an installation but for its registry, and register its champions anew.
 
-    Of the mapping the baseline comes first and is champion, so that it is what answers before the experiment.
+    Of the mapping the baseline named as control comes first and is champion, so that it is what answers before the
+    experiment.
 
     Raises:
+        KeyError: there is no such baseline.
         NotReadyError: the installation has no champion of the mapping, or a baseline is its champion.
     """
     import pandas as pd
@@ -92,7 +92,7 @@ def copied_home(source: Path, home: Path) -> Versions:
         tables = (source / "features" / COST_CODE_MAPPING.name).glob("*.parquet")
         features = pd.read_parquet(max(tables, key=lambda file: file.stat().st_mtime))
         seed = get_settings().seed
-        baseline = COST_CODE_MAPPING.code().baselines(features, seed=seed)[CONTROL]
+        baseline = COST_CODE_MAPPING.code().baselines(features, seed=seed)[control]
     shutil.copytree(source, home, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*NOT_COPIED))
     with settings_of(home):
         for name, (info, loaded) in champions.items():
@@ -101,13 +101,13 @@ def copied_home(source: Path, home: Path) -> Versions:
                 role="candidate", seed=seed, data_until=info.data_until, feature_hash="copied", code_hash="copied"
             )
             if name == COST_CODE_MAPPING.name:
-                told = replace(record, role=f"baseline: {CONTROL}", feature_hash="baseline")
-                control = register(spec, baseline, told)
-                registry.promote(control, registry.CHAMPION)
+                told = replace(record, role=f"baseline: {control}", feature_hash="baseline")
+                first = register(spec, baseline, told)
+                registry.promote(first, registry.CHAMPION)
                 treatment = register(spec, loaded.predictor, record)
             else:
                 registry.promote(register(spec, loaded.predictor, record), registry.CHAMPION)
-    return Versions(control.label, treatment.label)
+    return Versions(first.label, treatment.label)
 
 
 def write_customers(count: int, seed: int) -> list[Customer]:

@@ -5,8 +5,9 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from crewflow_assets.integration_health.days import Days, days_of
+from crewflow_assets.twin.notes import draw_parameters
 from crewflow_assets.twin.sync.history import attempt_table, names_of
-from crewflow_assets.twin.sync.parameters import draw_parameters
+from crewflow_assets.twin.sync.parameters import SyncParameters
 from crewflow_assets.twin.sync.world import SyncWorld, run, standard_draw
 from crewflow_assets.twin.timecards.crews import Employer
 from crewflow_assets.twin.timecards.world import build_timecards
@@ -35,7 +36,9 @@ def twin_days(
 
     seeds = range(FIRST_SEED, FIRST_SEED + draws)
     world = SyncWorld(
-        [standard_draw(seed, integrations, draw_parameters(seed)) for seed in seeds], start=START, days=days
+        [standard_draw(seed, integrations, draw_parameters(SyncParameters, seed)) for seed in seeds],
+        start=START,
+        days=days,
     )
     attempts = attempt_table(world, run(world, progress=progress))
     first = START.date()

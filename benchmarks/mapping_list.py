@@ -57,8 +57,8 @@ class Neighbours:
         """Return log probabilities of which a share is the neighbours', shape of ``scores`` (codes, targets)."""
         found: Floats = log_softmax(scores, axis=1)
         if share:
-            own = np.exp(found)
-            found = np.log(np.maximum((1 - share) * own + share * (self.weights @ own), 1e-12))
+            own, leaning = np.exp(found), share * self.weights.sum(axis=1, keepdims=True)
+            found = np.log(np.maximum((1 - leaning) * own + share * (self.weights @ own), 1e-12))
         return found
 
     def best_share(self, scores: Floats, labels: NDArray[np.int64]) -> float:

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, insert, inspect, select, text
 
 from benchmarks.postgres import PostgresServer
 from crewflow_assets import registration, registry
-from crewflow_assets.errors import NotReadyError
+from crewflow_assets.errors import NotReadyError, OutdatedModelError
 from crewflow_assets.models import MODEL_SPECS
 from crewflow_assets.settings import get_settings
 from crewflow_assets.spec import ModelSpec, Predictor
@@ -59,6 +59,8 @@ def settings_of(home: Path, database_url: str = "") -> Iterator[None]:
 def two_versions(source: Path) -> list[tuple[ModelSpec, Predictor, Predictor]]:
     """Return, of each model that an installation has, the champion and one fitted on half of the companies.
 
+    A champion that the present code no longer reads is fitted anew.
+
     Raises:
         NotReadyError: the installation has no model at all.
     """
@@ -69,12 +71,15 @@ def two_versions(source: Path) -> list[tuple[ModelSpec, Predictor, Predictor]]:
         for spec in MODEL_SPECS:
             tables = (source / "features" / spec.name).glob("*.parquet")
             try:
-                champion = registry.load(spec, registry.CHAMPION).predictor
+                registry.find(spec, registry.CHAMPION)
             except NotReadyError:
                 continue
-            found.append(
-                (spec, champion, spec.code().fit(_half(pd.read_parquet(max(tables, key=_written_at))), seed=SEED))
-            )
+            table = pd.read_parquet(max(tables, key=_written_at))
+            try:
+                champion = registry.load(spec, registry.CHAMPION).predictor
+            except OutdatedModelError:
+                champion = spec.code().fit(table, seed=get_settings().seed)
+            found.append((spec, champion, spec.code().fit(_half(table), seed=SEED)))
     if not found:
         raise NotReadyError(f"{source} has no model; fill it with: CREWFLOW_HOME={source} crewflow demo")
     return found

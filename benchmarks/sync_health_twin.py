@@ -23,9 +23,10 @@ from crewflow_assets.sync_health.events import describe
 from crewflow_assets.sync_health.features import FEATURES, Described, columns_of, feature_rows
 from crewflow_assets.sync_health.limits import forecast
 from crewflow_assets.sync_health.model import fit_model
+from crewflow_assets.twin.notes import draw_parameters
 from crewflow_assets.twin.sync.attempts import Attempts, joined
 from crewflow_assets.twin.sync.history import names_of
-from crewflow_assets.twin.sync.parameters import TICKS_PER_DAY, draw_parameters
+from crewflow_assets.twin.sync.parameters import TICKS_PER_DAY, SyncParameters
 from crewflow_assets.twin.sync.world import SyncWorld, standard_draw
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
@@ -59,7 +60,7 @@ class Lived:
 def live(draws: int, integrations: int, days: int, progress: Progress) -> Lived:
     """Let worlds of parameters drawn from their ranges run without action, and describe each attempt."""
     seeds = range(FIRST_SEED, FIRST_SEED + draws)
-    each = [standard_draw(seed, integrations, draw_parameters(seed)) for seed in seeds]
+    each = [standard_draw(seed, integrations, draw_parameters(SyncParameters, seed)) for seed in seeds]
     world = SyncWorld(each, start=START, days=days)
     bar = progress.add_task("the world", total=world.ticks)
     parts: list[Attempts] = []
@@ -117,9 +118,10 @@ def foreseen(lived: Lived, progress: Progress) -> dict[str, Results]:
 
 
 def limit_forecasts(lived: Lived) -> tuple[list[RateLimitForecast], LimitOutcomes]:
-    """Return the rate-limit forecasts and what became of them, without those of limits that are reached already."""
-    made = [forecast(lived.described, place) for place in range(len(lived.who))]
-    asked = np.array([n for n, one in enumerate(made) if one and not lived.stopped[lived.tick[n], lived.who[n]]])
+    """Return forecasts of limits a day and what became of them, without those of limits that are reached already."""
+    reported = np.flatnonzero(~np.isnan(lived.described["calls_left_1"]))
+    made = {int(place): forecast(lived.described, place) for place in reported}
+    asked = np.array([n for n, one in made.items() if one and not lived.stopped[lived.tick[n], lived.who[n]]])
     found = outcomes(lived.stopped, lived.who[asked], lived.tick[asked], lived.draw[asked])
     return [one for n in asked if (one := made[n]) is not None], found
 

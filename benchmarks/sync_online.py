@@ -2,8 +2,8 @@
 
 Run: ``python -m benchmarks.sync_online [--integrations 10000] [--days 7] [--json FILE]``. Simulated attempts of so
 many days lie in the lake; those after are posted as they happen, before each prediction what is new by then.
-Posting is not timed; a few events come late. The database is an empty SQLite file in a temporary folder. CPU milliseconds
-are what the process used of its cores: where others use them too, they are the steadier figure.
+Posting is not timed; a few events come late. The database is an empty SQLite file in a temporary folder. CPU
+milliseconds are what the process used of its cores: where others use them too, they are the steadier figure.
 """
 
 import argparse

@@ -28,7 +28,8 @@ from crewflow_assets.backtest.preventing import FRESHNESS_MINUTES, BlindSlowing,
 from crewflow_assets.backtest.scoring import ModelScorer, fit_on_twin
 from crewflow_assets.backtest.watched import Scorer, Watched
 from crewflow_assets.evaluation.intervals import Interval
-from crewflow_assets.twin.sync.parameters import TICKS_PER_DAY, draw_parameters
+from crewflow_assets.twin.notes import draw_parameters
+from crewflow_assets.twin.sync.parameters import TICKS_PER_DAY, SyncParameters
 from crewflow_assets.twin.sync.policy import Policy
 from crewflow_assets.twin.sync.world import SyncWorld, run, standard_draw
 
@@ -80,7 +81,7 @@ class Loop:
     def world(self) -> SyncWorld:
         """Return the worlds, not yet begun; parameters are drawn from their ranges."""
         seeds = range(FIRST_SEED, FIRST_SEED + self.draws)
-        draws = [standard_draw(seed, self.integrations, draw_parameters(seed)) for seed in seeds]
+        draws = [standard_draw(seed, self.integrations, draw_parameters(SyncParameters, seed)) for seed in seeds]
         return SyncWorld(draws, start=START, days=self.warm_up + self.days + SETTLING_DAYS)
 
 

@@ -3,6 +3,7 @@
 The command line prints these, and the services answer them as problem+json; anything else is a bug.
 """
 
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 
@@ -40,6 +41,17 @@ class NotReadyError(CrewflowError):
 
 class OutdatedModelError(NotReadyError):
     """A registered version reads its inputs otherwise than this code does; the model has to be trained anew."""
+
+
+def refuse_gone(fitted: Iterable[str], built: Container[str]) -> None:
+    """Refuse a version that was fitted on a feature that is not among those built now.
+
+    Raises:
+        OutdatedModelError: it names the first of them.
+    """
+    gone = next((feature for feature in fitted if feature not in built), None)
+    if gone is not None:
+        raise OutdatedModelError(f"the model stands on the feature {gone!r}, which is no longer built; train anew")
 
 
 class RegistryAwayError(NotReadyError):

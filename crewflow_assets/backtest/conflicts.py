@@ -10,7 +10,8 @@ import pandas as pd
 from crewflow_assets.backtest.conflict_worlds import ceiling_of, histories, table_of
 from crewflow_assets.conflict_resolution.evaluation import rows_of, score
 from crewflow_assets.conflict_resolution.model import ConflictPredictor
-from crewflow_assets.twin.timecards.parameters import draw_parameters
+from crewflow_assets.twin.notes import draw_parameters
+from crewflow_assets.twin.timecards.parameters import TimecardParameters
 
 Floats = npt.NDArray[np.float64]
 
@@ -66,7 +67,11 @@ def resolve_conflicts(
     for place in range(size.draws):
         seed = FIRST_SEED + place
         found = histories(
-            draw_parameters(seed), companies=size.companies, days=size.days, seed=seed, prefix=f"x{place}"
+            draw_parameters(TimecardParameters, seed),
+            companies=size.companies,
+            days=size.days,
+            seed=seed,
+            prefix=f"x{place}",
         )
         table = table_of(list(found))
         late = table["opened_at"] > table["opened_at"].max() - pd.Timedelta(days=size.counted)

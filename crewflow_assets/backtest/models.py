@@ -63,7 +63,8 @@ def fitted(progress: Callable[[str, int, int], None] = lambda _what, _done, _tot
     from crewflow_assets.backtest.syncs import START
     from crewflow_assets.conflict_resolution.evaluation import rows_of
     from crewflow_assets.conflict_resolution.model import fit as fit_conflicts
-    from crewflow_assets.twin.timecards.parameters import draw_parameters
+    from crewflow_assets.twin.notes import draw_parameters
+    from crewflow_assets.twin.timecards.parameters import TimecardParameters
 
     sync = fit_health(
         TRAINING_DRAWS,
@@ -79,7 +80,11 @@ def fitted(progress: Callable[[str, int, int], None] = lambda _what, _done, _tot
     for place in range(CONFLICT_DRAWS):
         seed = CONFLICT_SEED + place
         found = histories(
-            draw_parameters(seed), companies=CONFLICT_COMPANIES, days=CONFLICT_DAYS, seed=seed, prefix=f"k{place}"
+            draw_parameters(TimecardParameters, seed),
+            companies=CONFLICT_COMPANIES,
+            days=CONFLICT_DAYS,
+            seed=seed,
+            prefix=f"k{place}",
         )
         tables.append(table_of(list(found)))
         progress("training worlds of conflicts", place + 1, CONFLICT_DRAWS)

@@ -9,12 +9,13 @@ import numpy.typing as npt
 
 from crewflow_assets.backtest.retries import feature_rows
 from crewflow_assets.retry_strategy.model import RetryPredictor, fit
-from crewflow_assets.twin.retries.parameters import draw_parameters as draw_retry_parameters
+from crewflow_assets.twin.notes import draw_parameters
+from crewflow_assets.twin.retries.parameters import RetryParameters
 from crewflow_assets.twin.retries.play import play
 from crewflow_assets.twin.retries.policies import EXPLORED_HOURS, Explorer
 from crewflow_assets.twin.retries.record import record
 from crewflow_assets.twin.retries.world import RetryWorld
-from crewflow_assets.twin.sync.parameters import TICKS_PER_DAY, draw_parameters
+from crewflow_assets.twin.sync.parameters import TICKS_PER_DAY, SyncParameters
 from crewflow_assets.twin.sync.world import SyncWorld, standard_draw
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
@@ -43,9 +44,9 @@ def retry_world(
 ) -> RetryWorld:
     """Return the failed calls of worlds whose parameters are drawn from their ranges, each by its own seed."""
     seeds = range(first_seed, first_seed + size.draws)
-    draws = [standard_draw(seed, size.integrations, draw_parameters(seed)) for seed in seeds]
+    draws = [standard_draw(seed, size.integrations, draw_parameters(SyncParameters, seed)) for seed in seeds]
     world = SyncWorld(draws, start=START, days=WARM_UP_DAYS + size.days + SETTLING_DAYS)
-    return RetryWorld(record(world, progress=progress), [draw_retry_parameters(seed) for seed in seeds])
+    return RetryWorld(record(world, progress=progress), [draw_parameters(RetryParameters, seed) for seed in seeds])
 
 
 def counted(world: RetryWorld) -> npt.NDArray[np.bool_]:

@@ -14,7 +14,8 @@ from crewflow_assets.sync_health.features import columns_of, feature_rows
 from crewflow_assets.sync_health.limits import forecast
 from crewflow_assets.sync_health.model import SyncHealthPredictor, fit
 from crewflow_assets.sync_health.policy import FORECAST_ACTS_ABOVE, Risk
-from crewflow_assets.twin.sync.parameters import TICKS_PER_DAY, draw_parameters
+from crewflow_assets.twin.notes import draw_parameters
+from crewflow_assets.twin.sync.parameters import TICKS_PER_DAY, SyncParameters
 from crewflow_assets.twin.sync.policy import View
 from crewflow_assets.twin.sync.world import SyncWorld, run, standard_draw
 
@@ -31,7 +32,7 @@ def fit_on_twin(
     The first week is history alone.
     """
     seeds = range(TRAINING_SEED, TRAINING_SEED + draws)
-    each = [standard_draw(seed, integrations, draw_parameters(seed)) for seed in seeds]
+    each = [standard_draw(seed, integrations, draw_parameters(SyncParameters, seed)) for seed in seeds]
     world = SyncWorld(each, start=start, days=days)
     attempts, statuses = tables(world, run(world, progress=progress))
     found = columns_of(describe(attempts, statuses))

@@ -20,15 +20,16 @@ from crewflow_assets.backtest.retries import LearnedRetries
 from crewflow_assets.backtest.scoring import ModelScorer
 from crewflow_assets.backtest.watched import Watched
 from crewflow_assets.retry_strategy.plan import Values
+from crewflow_assets.twin.notes import draw_parameters
 from crewflow_assets.twin.retries.ceiling import Ceiling as RetryCeiling
-from crewflow_assets.twin.retries.parameters import draw_parameters as draw_retry_parameters
+from crewflow_assets.twin.retries.parameters import RetryParameters
 from crewflow_assets.twin.retries.play import Played, play
 from crewflow_assets.twin.retries.policies import Aws, Fixed
 from crewflow_assets.twin.retries.policy import RetryPolicy
 from crewflow_assets.twin.retries.record import record
 from crewflow_assets.twin.retries.world import RetryWorld
 from crewflow_assets.twin.sync.attempts import Attempts, Cause
-from crewflow_assets.twin.sync.parameters import TICKS_PER_DAY, draw_parameters
+from crewflow_assets.twin.sync.parameters import TICKS_PER_DAY, SyncParameters
 from crewflow_assets.twin.sync.policy import Policy
 from crewflow_assets.twin.sync.world import SyncWorld, standard_draw
 
@@ -79,7 +80,7 @@ class Size:
 
     def world(self) -> SyncWorld:
         """Return the worlds, not yet begun."""
-        draws = [standard_draw(seed, self.integrations, draw_parameters(seed)) for seed in self.seeds]
+        draws = [standard_draw(seed, self.integrations, draw_parameters(SyncParameters, seed)) for seed in self.seeds]
         return SyncWorld(draws, start=START, days=self.warm_up + self.days + SETTLING_DAYS)
 
     @property
@@ -149,7 +150,7 @@ def play_syncs(
         recorded = record(world, policy, progress=lambda done, total, name=prevention: progress(name, done, total))  # type: ignore[misc]
         attempts = recorded.attempts
         due = due or due_syncs(attempts, world.fleet.draw, from_tick=size.from_tick, until_tick=size.until_tick)
-        retry_world = RetryWorld(recorded, [draw_retry_parameters(seed) for seed in size.seeds])
+        retry_world = RetryWorld(recorded, [draw_parameters(RetryParameters, seed) for seed in size.seeds])
         names = (BEST_RETRIES,) if prevention == BEST_PREVENTION else RETRIES
         for number, name in enumerate(names, start=1):
             played = play(retry_world, retry_policies[name](retry_world))

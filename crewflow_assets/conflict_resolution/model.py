@@ -19,7 +19,7 @@ from scipy.special import softmax
 
 from crewflow_assets.conflict_resolution.contract import RESOLUTIONS
 from crewflow_assets.conflict_resolution.features import COLUMN, FEATURES
-from crewflow_assets.errors import NotReadyError
+from crewflow_assets.errors import refuse_gone
 from crewflow_assets.evaluation.calibration import automatic_threshold
 from crewflow_assets.spec import Predictor
 
@@ -132,14 +132,12 @@ class ConflictPredictor(Predictor):
         """Read what ``save`` wrote.
 
         Raises:
-            NotReadyError: it was fitted on a feature that there is no longer; train anew.
+            OutdatedModelError: it was fitted on a feature that there is no longer; train anew.
         """
         import xgboost
 
         content = json.loads((folder / FILE).read_text())
-        gone = [name for name in content["features"] if name not in COLUMN]
-        if gone:
-            raise NotReadyError(f"the model stands on the feature {gone[0]!r}, which is no longer built; train anew")
+        refuse_gone(content["features"], COLUMN)
         booster = xgboost.Booster(params={"nthread": 1})
         booster.load_model(folder / BOOSTER)
         calibration = Calibration(np.array(content["slopes"]), content["groups"])

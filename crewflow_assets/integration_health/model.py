@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from crewflow_assets.errors import NotReadyError
+from crewflow_assets.errors import refuse_gone
 from crewflow_assets.evaluation.splits import uniform
 from crewflow_assets.integration_health.days import Floats
 from crewflow_assets.integration_health.features import COLUMN, FEATURES, GIVEN, HORIZON_DAYS, MEAN, NOW
@@ -97,14 +97,12 @@ class Forecaster:
         """Read what ``save`` wrote.
 
         Raises:
-            NotReadyError: it was fitted on a feature that there is no longer; train anew.
+            OutdatedModelError: it was fitted on a feature that there is no longer; train anew.
         """
         import xgboost
 
         content = json.loads((folder / f"{name}.json").read_text())
-        gone = [feature for feature in (content["start"], *content["features"]) if feature not in COLUMN]
-        if gone:
-            raise NotReadyError(f"the model stands on the feature {gone[0]!r}, which is no longer built; train anew")
+        refuse_gone((content["start"], *content["features"]), COLUMN)
         booster = None
         if (folder / f"{name}.ubj").exists():
             booster = xgboost.Booster(params={"nthread": 1})

@@ -266,16 +266,16 @@ def load_curve(folder: Path, content: Mapping[str, Any]) -> Curve:
     """Read a curve of which ``save`` returned the content.
 
     Raises:
-        NotReadyError: it was fitted on other features than are built now; train anew.
+        OutdatedModelError: it was fitted on other features than are built now; train anew.
     """
-    from crewflow_assets.errors import NotReadyError
+    from crewflow_assets.errors import OutdatedModelError
 
     kind, rest = content["kind"], content["curve"]
     if kind == "table":
         return Table(tuple(rest["by"]), rest["overall"], rest["shares"])
     now = FEATURES if kind == "hazard" else CONTEXT
     if tuple(rest["features"]) != now:
-        raise NotReadyError("the model stands on other features than are built now; train retry_strategy anew")
+        raise OutdatedModelError("the model stands on other features than are built now; train retry_strategy anew")
     import xgboost
 
     booster = xgboost.Booster(params={"nthread": 1})

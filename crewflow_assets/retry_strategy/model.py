@@ -86,7 +86,7 @@ class RetryPredictor(Predictor):
         """Read what ``save`` wrote.
 
         Raises:
-            NotReadyError: it was fitted on other features than are built now; train anew.
+            OutdatedModelError: it was fitted on other features than are built now; train anew.
         """
         content = json.loads((folder / FILE).read_text())
         curve = load_curve(folder, content)

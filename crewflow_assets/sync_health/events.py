@@ -72,23 +72,19 @@ PREPARED = tuple(
 
 
 @lru_cache(maxsize=8)
-def compiled(
-    form: Literal["history", "due", "prepared", "outcomes", "statuses"] = "history", engine: Engine = "duckdb"
-) -> str:
+def compiled(form: Literal["history", "due", "prepared", "statuses"] = "history", engine: Engine = "duckdb") -> str:
     """Return the expression as SQL, compiled once.
 
-    Its tables are named ``attempts`` and ``statuses``, for syncs that are due also ``around`` and ``due``. Three
-    forms are its parts: the ``PREPARED`` columns of the attempts, how their ``outcomes`` count, and the minutes and
-    places of the ``statuses``.
+    Its tables are named ``attempts`` and ``statuses``, for syncs that are due also ``around`` and ``due``. Two forms
+    are its parts: the ``PREPARED`` columns of the attempts, and the minutes and places of the ``statuses``.
     """
     import ibis
 
     getattr(ibis, engine)  # loads the backend, whose options its compiler reads
     attempts = ibis.table(ATTEMPT_COLUMNS, name="attempts")
     statuses = ibis.table(STATUS_COLUMNS, name="statuses")
-    if form in ("prepared", "outcomes"):
-        columns = PREPARED if form == "prepared" else ("micros", "known_minute", *COUNTS)
-        ready = _prepared(attempts, engine).select(*_KEYS, *columns)
+    if form == "prepared":
+        ready = _prepared(attempts, engine).select(*_KEYS, *PREPARED)
         return str(ibis.to_sql(ready.order_by(["micros", "event_id"]), dialect=engine))
     if form == "statuses":
         return str(ibis.to_sql(_statuses(statuses, engine), dialect=engine))

@@ -15,6 +15,8 @@ WITHIN_MINUTES = 120.0
 """The probability is that of hitting the limit within this time: as long as slowing down lasts."""
 FARTHEST_MINUTES = 24 * 60.0
 TAIL = 0.1
+SCHEDULE_SLACK = 5 * MINUTE
+"""A sync runs some minutes earlier or later than the day before."""
 REFUSED = 1.0 + ERRORS.index("rate_limit")
 TYPICAL_AT_HALF, BY_USED_SHARE, SPREAD = 2.07, -1.52, 0.745
 """The time to the limit, as a multiple of the time at the last pace, is taken as log-logistic: its median where half
@@ -47,9 +49,12 @@ def forecast(d: "Described", row: int) -> "RateLimitForecast | None":
     left, pace, reset_at = d["calls_left_1"][row], _pace(d, row), _reset_at(d, row)
     told_until = last + d["last_retry_after"][row] * SECOND
     if not math.isnan(told_until) and (d["error_1"][row] == REFUSED or left <= 0):
-        reset_at, left = told_until, 0.0
-    if reset_at is not None and due >= reset_at:
-        return None
+        reset_at = told_until
+        left = 0.0 if due < told_until - SCHEDULE_SLACK else left
+    if reset_at is not None and due >= reset_at - SCHEDULE_SLACK:
+        if not math.isnan(left):
+            return None
+        reset_at = None
     reset = None if reset_at is None else round((reset_at - now) / MINUTE, 1)
     if left <= 0:
         return RateLimitForecast(minutes=0, low_minutes=0, high_minutes=0, probability=1, reset_minutes=reset)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from crewflow_assets.errors import OutdatedModelError
+from crewflow_assets.errors import refuse_gone
 from crewflow_assets.spec import Predictor
 from crewflow_assets.sync_health.calibration import FEWEST_FAILURES, Calibration, choose_calibration
 from crewflow_assets.sync_health.features import COLUMN, FEATURES, GIVEN
@@ -115,11 +115,7 @@ class FailureModel:
         import xgboost
 
         content = json.loads((folder / f"{name}.json").read_text())
-        gone = [feature for feature in content["features"] if feature not in COLUMN]
-        if gone:
-            raise OutdatedModelError(
-                f"the model stands on the feature {gone[0]!r}, which is no longer built; train anew"
-            )
+        refuse_gone(content["features"], COLUMN)
         booster = None
         if (file := folder / f"{name}.ubj").exists():
             booster = xgboost.Booster(params={"nthread": 1})

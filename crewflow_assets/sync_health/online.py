@@ -12,12 +12,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from crewflow_assets.sync_health.events import PREPARED
 from crewflow_assets.sync_health.integrations import Key
 from crewflow_assets.sync_health.measures import MEASURES, MINUTE, NEIGHBOUR_MINUTES, OWN_EXCLUDED
 from crewflow_assets.sync_health.neighbours import COUNTS
 from crewflow_assets.sync_health.recent import AROUND, Recent
-from crewflow_assets.sync_health.surroundings import Describing, Floats, Rows, Surroundings
+from crewflow_assets.sync_health.surroundings import Floats, Rows, Surroundings
 
 USUAL_INTERVAL = 60.0
 """Minutes, where nothing says how often an integration syncs."""
@@ -30,7 +29,6 @@ class Online:
     def __init__(self, recent: Recent) -> None:
         self._recent = recent
         self._own: OrderedDict[Key, tuple[tuple[int, int], Rows]] = OrderedDict()
-        self._describing = Describing(recent, "prepared", PREPARED)
         self._surroundings = Surroundings(recent)
         self._lock = threading.Lock()
 
@@ -40,28 +38,18 @@ class Online:
         It is due an interval after the last, and at once if overdue. ``Recent`` must be up to date.
         """
         with self._lock:
-            around, statuses = self._surroundings.at(at)
-            own = self._attempts(list(dict.fromkeys(keys)))
+            versions = {key: self._recent.version(key) for key in keys}
+            missing = [key for key, version in versions.items() if self._own.get(key, (None,))[0] != version]
+            around, statuses, read = self._surroundings.at(at, missing)
+            self._own |= {key: (versions[key], read.of(key)) for key in missing}
+            own = {key: self._own[key][1] for key in versions}
+            for key in own:
+                self._own.move_to_end(key)
+            while len(self._own) > KEPT_INTEGRATIONS:
+                self._own.popitem(last=False)
         found = {key: _described(mine, around, statuses, at) for key, mine in own.items()}
         rows = [found[key] for key in keys]
         return {name: np.array([row[name] for row in rows]) for name in rows[0]}
-
-    def _attempts(self, keys: Sequence[Key]) -> dict[Key, Rows]:
-        """Return the attempts of each integration; those that are not kept are read together."""
-        versions = {key: self._recent.version(key) for key in keys}
-        missing = [key for key in keys if key not in self._own or self._own[key][0] != versions[key]]
-        if missing:
-            either = " OR ".join(["(company_id = ? AND integration_id = ?)"] * len(missing))
-            asked = [name for key in missing for name in key]
-            read = self._describing.rows(f"SELECT * FROM sync_attempt WHERE {either}", asked)
-            for key in missing:
-                self._own[key] = versions[key], read.of(key)
-        for key in keys:
-            self._own.move_to_end(key)
-        found = {key: self._own[key][1] for key in keys}
-        while len(self._own) > KEPT_INTEGRATIONS:
-            self._own.popitem(last=False)
-        return found
 
 
 def _described(own: Rows, around: Rows, statuses: Rows, at: datetime) -> dict[str, float]:

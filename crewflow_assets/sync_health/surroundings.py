@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crewflow_assets.sync_health.events import ATTEMPT_COLUMNS, compiled
+from crewflow_assets.sync_health.events import ATTEMPT_COLUMNS, PREPARED, compiled
 from crewflow_assets.sync_health.integrations import Key
 from crewflow_assets.sync_health.neighbours import COUNTS
 from crewflow_assets.sync_health.recent import AROUND, Recent, literal, newest_before, sql_type
@@ -42,6 +42,10 @@ class Rows:
         mine = np.flatnonzero((self.keys[0] == key[0]) & (self.keys[1] == key[1]))
         return Rows(self.systems[mine], {name: column[mine] for name, column in self.columns.items()})
 
+    def only(self, names: Sequence[str]) -> "Rows":
+        """Return them with some of their numbers alone, and without whose they are."""
+        return Rows(self.systems, {name: self.columns[name] for name in names})
+
     def before(self, micros: float) -> int:
         """Return how many lie before a moment."""
         return int(np.searchsorted(self.columns["micros"], micros))
@@ -50,22 +54,22 @@ class Rows:
 class Describing:
     """An expression over attempts on a connection of its own, planned once and filled anew each time."""
 
-    def __init__(self, recent: Recent, form: Literal["prepared", "outcomes"], names: Sequence[str]) -> None:
-        self._recent, self._form, self._names = recent, form, names
+    def __init__(self, recent: Recent) -> None:
+        self._recent = recent
         self._cursor: duckdb.DuckDBPyConnection | None = None
 
     def rows(self, query: str, parameters: Sequence[str] = ()) -> Rows:
-        """Return the attempts that a query selects, described; oldest first."""
+        """Return the attempts that a query selects, with their ``PREPARED`` columns; oldest first."""
         cursor = self._cursor or self._prepared()
         cursor.execute("DELETE FROM attempts")
-        cursor.execute(f"INSERT INTO attempts BY NAME SELECT {_READ} FROM ({query})", parameters)
-        return _rows(cursor.execute("EXECUTE described").fetchnumpy(), self._names)
+        cursor.execute(f"INSERT INTO attempts BY NAME {query}", parameters)
+        return _rows(cursor.execute("EXECUTE described").fetchnumpy(), PREPARED)
 
     def _prepared(self) -> "duckdb.DuckDBPyConnection":
         cursor = self._recent.opened()
         declared = ", ".join(f'"{name}" {sql_type(kind)}' for name, kind in ATTEMPT_COLUMNS.items())
         cursor.execute(f"CREATE TEMP TABLE attempts ({declared})")
-        cursor.execute(f"PREPARE described AS {compiled(self._form)}")
+        cursor.execute(f"PREPARE described AS {compiled('prepared')}")
         self._cursor = cursor
         return cursor
 
@@ -92,13 +96,18 @@ class Surroundings:
         self._newest = -1
         """Of the stored attempts, those up to this row are in the table."""
         self._numbers: dict[Key, int] = {}
-        self._describing = Describing(recent, "outcomes", OUTCOME)
+        self._describing = Describing(recent)
         self._who: NDArray[np.int64] = np.empty(0, np.int64)
         self._around = Rows(np.empty(0, object), {})
         self._statuses: tuple[int, Rows] | None = None
 
-    def at(self, moment: datetime) -> tuple[Rows, Rows]:
-        """Return the attempts of all since some hours before a moment at least, and all statuses."""
+    def at(self, moment: datetime, asked: Sequence[Key] = ()) -> tuple[Rows, Rows, Rows]:
+        """Return what is known at a moment.
+
+        Returns:
+            The attempts of all integrations since some hours before at least, all statuses, and all attempts of the
+            integrations asked for, which are described together with what is new.
+        """
         since = moment - AROUND
         with self._recent.connected() as cursor:
             loads = self._recent.version()[0]
@@ -106,43 +115,58 @@ class Surroundings:
                 self._statuses = None
                 self._read(cursor, since)
                 self._loads = loads
-            else:
-                self._take_up(cursor)
-                if since - self._begin > KEPT_LONGER:
-                    self._drop(cursor, since)
-            return self._around, self._all_statuses(cursor)
+            elif since - self._begin > KEPT_LONGER:
+                self._drop(cursor, since)
+            own = self._take_up(cursor, asked)
+            return self._around, self._all_statuses(cursor), own
 
     def _read(self, cursor: "duckdb.DuckDBPyConnection", since: datetime) -> None:
         cursor.begin()
         cursor.execute(
-            f"CREATE OR REPLACE TABLE lately AS SELECT rowid AS place, * FROM sync_attempt "
+            "CREATE OR REPLACE TABLE lately AS SELECT rowid AS place, * FROM sync_attempt "
             f"WHERE occurred_at >= {literal(since)} UNION ALL " + newest_before(since, columns="s.rowid, s.*")
         )
         [(newest,)] = cursor.execute("SELECT max(rowid) FROM sync_attempt").fetchall()
         cursor.commit()
         self._begin, self._newest = since, -1 if newest is None else newest
-        found = self._describing.rows("SELECT * FROM lately")
-        self._who, self._around = self._numbered(found), found
+        found = self._describing.rows(f"SELECT {_READ} FROM lately")
+        self._who, self._around = self._numbered(found), found.only(OUTCOME)
 
-    def _take_up(self, cursor: "duckdb.DuckDBPyConnection") -> None:
-        """Add attempts that are not there yet, and describe those of their integrations again."""
+    def _take_up(self, cursor: "duckdb.DuckDBPyConnection", asked: Sequence[Key]) -> Rows:
+        """Add attempts that are not there yet; describe those of their integrations again, and those asked for."""
         cursor.execute(f"INSERT INTO lately SELECT rowid, * FROM sync_attempt WHERE rowid > {self._newest}")
+        fresh = f"SELECT company_id, integration_id FROM lately WHERE place > {self._newest}"
         [(newest,)] = cursor.execute(f"SELECT max(place) FROM lately WHERE place > {self._newest}").fetchall()
-        if newest is None:
-            return
-        fresh = f"(SELECT company_id, integration_id FROM lately WHERE place > {self._newest})"
-        found = self._describing.rows(
-            f"SELECT l.* FROM lately AS l SEMI JOIN {fresh} USING (company_id, integration_id)"
-        )
-        self._newest = newest
+        either = " OR ".join(["(company_id = ? AND integration_id = ?)"] * len(asked))
+        parts = [f"SELECT {_READ} FROM sync_attempt WHERE {either}"] if asked else []
+        if newest is not None:
+            others = f" WHERE NOT ({either})" if asked else ""
+            of_fresh = f"(SELECT * FROM lately SEMI JOIN ({fresh}) USING (company_id, integration_id))"
+            parts.append(f"SELECT {_READ} FROM {of_fresh}{others}")
+        if not parts:
+            return Rows(np.empty(0, object), {})
+        names = [name for key in asked for name in key]
+        found = self._describing.rows(" UNION ALL BY NAME ".join(parts), names * len(parts) if asked else ())
+        if newest is not None:
+            self._newest = newest
+            self._replace(found)
+        return found
+
+    def _replace(self, found: Rows) -> None:
+        """Put attempts in the place of all others of their integrations."""
+        assert self._begin is not None
         theirs = self._numbered(found)
-        kept = ~np.isin(self._who, theirs)
-        who = np.concatenate([self._who[kept], theirs])
-        systems = np.concatenate([self._around.systems[kept], found.systems])
-        columns = {name: np.concatenate([self._around.columns[name][kept], found.columns[name]]) for name in OUTCOME}
-        order = np.argsort(columns["micros"], kind="stable")
-        self._who = who[order]
-        self._around = Rows(systems[order], {name: column[order] for name, column in columns.items()})
+        kept = np.flatnonzero(~np.isin(self._who, theirs))
+        inside = np.flatnonzero(found.columns["micros"] >= self._begin.timestamp() * 1e6)
+        micros = np.concatenate([self._around.columns["micros"][kept], found.columns["micros"][inside]])
+        order = np.argsort(micros, kind="stable")
+        self._who = np.concatenate([self._who[kept], theirs[inside]])[order]
+        systems = np.concatenate([self._around.systems[kept], found.systems[inside]])[order]
+        columns = {
+            name: np.concatenate([self._around.columns[name][kept], found.columns[name][inside]])[order]
+            for name in OUTCOME
+        }
+        self._around = Rows(systems, columns)
 
     def _drop(self, cursor: "duckdb.DuckDBPyConnection", since: datetime) -> None:
         """Drop what lies before, but for the last attempt of each integration, beside which the next one is seen."""

@@ -42,7 +42,7 @@ def notes_of(kind: type[Any]) -> Iterator[ParameterNote]:
         )
 
 
-def draw(kind: type[P], seed: int) -> P:
+def draw_parameters(kind: type[P], seed: int) -> P:
     """Return a set with each parameter drawn uniformly from its range, by the seed and its own name."""
     randomness = Randomness(seed)
     return kind(

@@ -3,10 +3,9 @@
 A figure about the platform that comes from the twin is stated over many draws from the ranges, not at the defaults.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from crewflow_assets.twin.notes import ParameterNote, assumed, cited, draw, notes_of
+from crewflow_assets.twin.notes import assumed, cited
 
 WINDOW_DAYS = 548
 """Length of the history: 18 months, in days."""
@@ -69,13 +68,3 @@ class TwinParameters:
 
 
 DEFAULTS = TwinParameters()
-
-
-def parameter_notes() -> Iterator[ParameterNote]:
-    """Yield what stands behind each parameter, in the order of declaration."""
-    return notes_of(TwinParameters)
-
-
-def draw_parameters(seed: int) -> TwinParameters:
-    """Return a set with each parameter drawn uniformly from its range, by the seed and its own name."""
-    return draw(TwinParameters, seed)

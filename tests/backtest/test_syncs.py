@@ -25,7 +25,8 @@ from crewflow_assets.backtest.syncs import (
     play_syncs,
 )
 from crewflow_assets.backtest.watched import Watched
-from crewflow_assets.twin.retries.parameters import draw_parameters
+from crewflow_assets.twin.notes import draw_parameters
+from crewflow_assets.twin.retries.parameters import RetryParameters
 from crewflow_assets.twin.retries.play import play
 from crewflow_assets.twin.retries.policies import Fixed
 from crewflow_assets.twin.retries.record import record
@@ -86,7 +87,7 @@ def test_who_knows_the_hidden_state_does_best_and_asks_are_counted_where_people_
 
 def test_a_mended_attempt_succeeded_when_its_retry_did_and_the_others_are_as_they_were() -> None:
     recorded = record(SIZE.world())
-    world = RetryWorld(recorded, [draw_parameters(seed) for seed in SIZE.seeds])
+    world = RetryWorld(recorded, [draw_parameters(RetryParameters, seed) for seed in SIZE.seeds])
     retried = play(world, Fixed(60, 4))
     found = mended(recorded.attempts, world.calls.attempt, retried)
     done = retried.mended(60)

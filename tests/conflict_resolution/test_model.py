@@ -19,7 +19,7 @@ from crewflow_assets.conflict_resolution.model import (
     folds_of,
     thresholds_by_type,
 )
-from crewflow_assets.errors import NotReadyError
+from crewflow_assets.errors import OutdatedModelError
 
 Rows = NDArray[np.float32]
 Floats = NDArray[np.floating]
@@ -77,7 +77,7 @@ def test_saved_and_loaded_it_says_the_same(fitted: ConflictPredictor, tmp_path: 
     content = json.loads((tmp_path / FILE).read_text())
     content["features"][0] = "gone"
     (tmp_path / FILE).write_text(json.dumps(content))
-    with pytest.raises(NotReadyError, match="'gone'"):
+    with pytest.raises(OutdatedModelError, match="'gone'"):
         ConflictPredictor.load(tmp_path)
 
 

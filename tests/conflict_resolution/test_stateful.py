@@ -238,7 +238,5 @@ def test_every_sequence_ends_where_the_audit_log_says(sqlite_store: Engine, monk
     monkeypatch.setattr(actions, "uniform", lambda *key: 0.0 if key[-1] == "x-2" else 1.0)  # x-2 goes blind
     run_state_machine_as_test(
         Conflicts,
-        settings=settings(
-            max_examples=25, stateful_step_count=20, suppress_health_check=list(HealthCheck)
-        ),
+        settings=settings(max_examples=25, stateful_step_count=20, suppress_health_check=list(HealthCheck)),
     )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crewflow_assets.errors import NotReadyError
+from crewflow_assets.errors import OutdatedModelError
 from crewflow_assets.evaluation.promotion import check_gates
 from crewflow_assets.integration_health.evaluation import SIMPLE
 from crewflow_assets.integration_health.features import FEATURES, MEAN, NOW, WEEK
@@ -95,7 +95,7 @@ def test_a_saved_model_forecasts_the_same(tmp_path: Path) -> None:
 def test_a_model_of_a_feature_that_is_gone_says_so(tmp_path: Path) -> None:
     Forecaster(NOW, ("gone",), None, 1.0).save(tmp_path, "full")
     Forecaster(NOW, (), None, 1.0).save(tmp_path, "given")
-    with pytest.raises(NotReadyError, match=r"'gone'.*train anew"):
+    with pytest.raises(OutdatedModelError, match=r"'gone'.*train anew"):
         HealthPredictor.load(tmp_path)
 
 

@@ -5,6 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crewflow_assets.integration_health.contract import CurrentMetrics, HealthForecastResponse
 from crewflow_assets.integration_health.recommendations import recommendations
 from crewflow_assets.integration_health.score import Metrics, score_of
 
@@ -18,6 +19,12 @@ def test_the_costliest_comes_first_and_names_its_cause() -> None:
         "authorisation: sign in again to the accounting system."
     )
     assert data.startswith("Data quality takes 1.0 of 100 points: 3 conflicts and 1 duplicate in")
+
+
+def test_the_examples_of_the_contract_are_what_is_said() -> None:
+    sent = {name: field.examples[0] for name, field in CurrentMetrics.model_fields.items() if field.examples}
+    [shown] = HealthForecastResponse.model_fields["recommendations"].examples or []
+    assert recommendations(Metrics(**sent))[: len(shown)] == shown
 
 
 def test_a_healthy_integration_is_left_alone() -> None:

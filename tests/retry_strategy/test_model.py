@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crewflow_assets.errors import NotReadyError
+from crewflow_assets.errors import OutdatedModelError
 from crewflow_assets.retry_strategy.delays import DELAYS
 from crewflow_assets.retry_strategy.features import COLUMN, CONTEXT, OPTIONAL
 from crewflow_assets.retry_strategy.model import RetryPredictor, examples_of, fit, fit_line, fit_table, log_loss
@@ -76,7 +76,7 @@ def test_a_model_on_other_features_asks_for_training(tmp_path: Path) -> None:
     fitted().save(tmp_path)
     file = tmp_path / "retry.json"
     file.write_text(file.read_text().replace('"hour"', '"minute"'))
-    with pytest.raises(NotReadyError, match="train retry_strategy anew"):
+    with pytest.raises(OutdatedModelError, match="train retry_strategy anew"):
         RetryPredictor.load(tmp_path)
 
 

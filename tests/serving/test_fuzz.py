@@ -31,7 +31,6 @@ EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "8"))
 TRIED = settings(
     max_examples=EXAMPLES,
     phases=[Phase.generate],
-    deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=list(HealthCheck),

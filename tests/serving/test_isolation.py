@@ -28,7 +28,6 @@ KNOWN_TO_ALL = 8
 """Strings that are shorter, such as "pause" and "hvac", are no one's own."""
 TRIED = settings(
     max_examples=25,
-    deadline=None,
     derandomize=True,
     database=None,
     phases=[Phase.generate],

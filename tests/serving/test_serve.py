@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import psutil
 import pytest
 from sqlalchemy import Engine, func, select
 
+from benchmarks.postgres import free_port
 from crewflow_assets.store.database import reading
 from crewflow_assets.store.tables import Prediction
 from serving.client import MLClient, MLProblem
@@ -26,12 +26,6 @@ from tests.serving.conftest import MAPPING_INPUT, add_company, bearer, new_key
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 90.0
 POLL_SECONDS = 40.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from pydantic_core import to_json
 
 from crewflow_assets import clock
-from serving.spool import Spool, read_part
+from serving.spool import Spool, SpoolFullError, read_part
 from tests.serving.test_prediction_log import left, served
 
 
@@ -96,3 +96,16 @@ def test_a_half_line_that_cannot_be_taken_back_costs_no_whole_one(
     healed.leave()
     found = [[row["id"] for row in read_part(part)] for part in Spool(home / "spool").look()]
     assert found == [["p-0", "p-3"], ["p-1"]]
+
+
+def test_a_full_spool_refuses(home: Path) -> None:
+    small = Spool(home / "small", most_bytes=300)
+    path = left(small, "p-1")
+    part = small.begin()
+    with pytest.raises(SpoolFullError, match="of at most 300 bytes"):
+        small.append(part, path.read_bytes())
+    part.drop()
+    path.unlink()
+    small.look()
+    left(small, "p-2")
+    assert [row["id"] for part in small.parts() for row in read_part(part)] == ["p-2"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.special import logit
 
-from crewflow_assets.errors import NotReadyError
+from crewflow_assets.errors import OutdatedModelError
 from crewflow_assets.sync_health.baselines import BASELINES
 from crewflow_assets.sync_health.calibration import Calibration, choose_calibration, fit_logistic
 from crewflow_assets.sync_health.events import describe
@@ -65,7 +65,7 @@ def test_a_model_on_features_that_are_gone_asks_for_training(tmp_path: Path) -> 
     fitted().save(tmp_path)
     file = tmp_path / "full.json"
     file.write_text(file.read_text().replace("hours_since_ok", "moon_phase"))
-    with pytest.raises(NotReadyError, match="'moon_phase', which is no longer built; train anew"):
+    with pytest.raises(OutdatedModelError, match="'moon_phase', which is no longer built; train anew"):
         SyncHealthPredictor.load(tmp_path)
 
 

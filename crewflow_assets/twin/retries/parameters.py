@@ -1,12 +1,11 @@
 """The parameters of retries, each cited or an assumption with its range; frozen before any model was trained."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from crewflow_assets.twin.notes import ParameterNote, assumed, draw, notes_of
+from crewflow_assets.twin.notes import assumed
 
 Floats = npt.NDArray[np.float64]
 
@@ -38,16 +37,6 @@ class RetryParameters:
 
 
 DEFAULTS = RetryParameters()
-
-
-def parameter_notes() -> Iterator[ParameterNote]:
-    """Yield what stands behind each parameter, in the order of declaration."""
-    return notes_of(RetryParameters)
-
-
-def draw_parameters(seed: int) -> RetryParameters:
-    """Return a set with each parameter drawn uniformly from its range, by the seed and its own name."""
-    return draw(RetryParameters, seed)
 
 
 def brief_seconds(quantile: Floats, scale: Floats | float) -> Floats:

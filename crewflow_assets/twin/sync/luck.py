@@ -20,6 +20,9 @@ Singles = npt.NDArray[np.float32]
 
 UNIFORMS = ("network", "api", "transient", "error", "bad", "heed")
 NORMALS = ("latency", "others", "hop", "delay", "drift")
+HOP_MS = 38.0
+TROUBLED_HOP = 8.0
+"""Latency of our side of the line, and the factor on it in trouble: assumptions."""
 BURST_OF_DAY = 0.4
 """A burst at full intensity uses this share of a shared daily limit for each hour that it lasts: an assumption."""
 
@@ -166,3 +169,8 @@ class Network:
         """Return the probability that a sync in these minutes fails because of our network."""
         at = np.minimum(minute.astype(np.intp), self._failing.shape[1] - 1)
         return self._failing[draw, at].astype(np.float64)
+
+
+def hop_ms(normal: Floats, failing: Floats) -> Floats:
+    """Return the latencies of our side of the line in milliseconds, from normal luck and what ``Network`` says."""
+    return HOP_MS * np.exp(0.25 * normal) * np.where(failing > 0, TROUBLED_HOP, 1)

@@ -1,9 +1,9 @@
 """The parameters of the sync world, each cited or an assumption with its range, and the limits of the real APIs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from crewflow_assets.twin.notes import ParameterNote, assumed, cited, draw, notes_of
+from crewflow_assets.twin.notes import assumed, cited
 from crewflow_assets.twin.records import AccountingSystem
 
 TICK_MINUTES = 15
@@ -122,13 +122,3 @@ class SyncParameters:
 
 
 DEFAULTS = SyncParameters()
-
-
-def parameter_notes() -> Iterator[ParameterNote]:
-    """Yield what stands behind each parameter, in the order of declaration."""
-    return notes_of(SyncParameters)
-
-
-def draw_parameters(seed: int) -> SyncParameters:
-    """Return a set with each parameter drawn uniformly from its range, by the seed and its own name."""
-    return draw(SyncParameters, seed)

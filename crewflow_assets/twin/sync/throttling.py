@@ -73,6 +73,10 @@ class Limits:
         hits = np.ceil(HITS_A_MINUTE * starved * np.where(is_stopped, self.patience, minutes))
         return is_stopped, made, np.where(is_stopped, np.maximum(hits, 1), hits)
 
+    def wait_seconds(self, needed: Floats, *, until_midnight: float) -> Floats:
+        """Return what a 429 says to wait: a minute, or until midnight where what is left of the day is too little."""
+        return np.where(needed > self.left_today(), until_midnight, 60.0)
+
     def lasting_interval(self, polling: Floats, ahead: Floats, ticks: int) -> Floats:
         """Return the least interval in ticks at which the calls of the day last for the ticks that are left of it.
 

@@ -18,14 +18,9 @@ from crewflow_assets.twin.sync.calendar import Calendar
 from crewflow_assets.twin.sync.ceiling import Ceiling, any_of
 from crewflow_assets.twin.sync.fleet import Customer, Fleet, build_fleet, draw_customers
 from crewflow_assets.twin.sync.hidden import HiddenState
-from crewflow_assets.twin.sync.luck import DayLuck, Luck, Network, OtherApps, revocations, usual_other_load
+from crewflow_assets.twin.sync.luck import DayLuck, Luck, Network, OtherApps, hop_ms, revocations, usual_other_load
 from crewflow_assets.twin.sync.outages import Kind, Phase
-from crewflow_assets.twin.sync.parameters import (
-    DEFAULTS,
-    TICK_MINUTES,
-    TICKS_PER_DAY,
-    SyncParameters,
-)
+from crewflow_assets.twin.sync.parameters import DEFAULTS, TICK_MINUTES, TICKS_PER_DAY, SyncParameters
 from crewflow_assets.twin.sync.people import People
 from crewflow_assets.twin.sync.policy import Commands, Policy, View
 from crewflow_assets.twin.sync.schedule import Schedule
@@ -38,8 +33,6 @@ Bools = npt.NDArray[np.bool_]
 
 SYSTEM_LATENCY = np.array([1.0, 1.3, 0.8])
 """Of ``SYSTEMS``, as a factor: an assumption."""
-HOP_MS = 38.0
-TROUBLED_HOP = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,9 +246,7 @@ class SyncWorld:
         left = np.where(cause == Cause.RATE_LIMIT, np.maximum(self._pending[who] - written, 0), self._pending[who])
         self._pending[who] = np.where(is_through, 0, left)
 
-        is_stopped_for_the_day = (cause == Cause.RATE_LIMIT) & (needed > limits.left_today())
-        until_midnight = (TICKS_PER_DAY - row) * TICK_MINUTES * 60.0
-        wait = np.where(is_stopped_for_the_day, until_midnight, 60.0)
+        wait = limits.wait_seconds(needed, until_midnight=(TICKS_PER_DAY - row) * TICK_MINUTES * 60.0)
         is_planned = (cause == Cause.API_DOWN) & (self.servers.timeline.kind[phase] == Kind.MAINTENANCE)
         has_answer = ~np.isin(cause, (Cause.NETWORK, Cause.API_DOWN))
         day_left = np.maximum(limits.left_today() - np.where(counted, calls, 0), 0)
@@ -268,9 +259,7 @@ class SyncWorld:
             minute=minute,
             error=error,
             latency_ms=np.where(error == 2, TIMEOUT_MS, latency).astype(np.float32),
-            network_latency_ms=(
-                HOP_MS * np.exp(0.25 * normal["hop"]) * np.where(trouble > 0, TROUBLED_HOP, 1)
-            ).astype(np.float32),
+            network_latency_ms=hop_ms(normal["hop"], trouble).astype(np.float32),
             calls=calls.astype(np.int32),
             calls_left=np.where(has_answer & self._reports[who], np.floor(day_left), np.nan).astype(np.float32),
             hits=np.where(counted, hits, 0).astype(np.int32),

@@ -1,9 +1,8 @@
 """The parameters of the timecard world: each cited, or an assumption with its range."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from crewflow_assets.twin.notes import ParameterNote, assumed, cited, draw, notes_of
+from crewflow_assets.twin.notes import assumed, cited
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +53,3 @@ class TimecardParameters:
 
 
 DEFAULTS = TimecardParameters()
-
-
-def parameter_notes() -> Iterator[ParameterNote]:
-    """Yield what stands behind each parameter, in the order of declaration."""
-    return notes_of(TimecardParameters)
-
-
-def draw_parameters(seed: int) -> TimecardParameters:
-    """Return a set with each parameter drawn uniformly from its range, by the seed and its own name."""
-    return draw(TimecardParameters, seed)

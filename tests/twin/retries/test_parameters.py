@@ -8,22 +8,7 @@ from crewflow_assets.twin.retries.parameters import (
     EDGES,
     brief_seconds,
     brief_survival,
-    draw_parameters,
-    parameter_notes,
 )
-
-
-def test_every_parameter_has_a_source_and_a_range_around_its_default() -> None:
-    notes = list(parameter_notes())
-    assert notes
-    for note in notes:
-        assert note.low < note.default < note.high, note.name
-        assert len(note.source) > 10, note.name
-
-
-def test_draws_repeat_by_seed_and_differ_by_seed() -> None:
-    assert draw_parameters(3) == draw_parameters(3)
-    assert draw_parameters(3) != draw_parameters(4)
 
 
 def test_the_grid_of_delays_rises() -> None:

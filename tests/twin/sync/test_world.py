@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from crewflow_assets.twin.notes import draw_parameters
 from crewflow_assets.twin.sync.attempts import ERRORS, Attempts, Cause
 from crewflow_assets.twin.sync.outages import Kind, Phase
-from crewflow_assets.twin.sync.parameters import TICKS_PER_DAY, draw_parameters
+from crewflow_assets.twin.sync.parameters import TICKS_PER_DAY, SyncParameters
 from crewflow_assets.twin.sync.policy import Commands, View
 from crewflow_assets.twin.sync.world import SyncWorld, run, standard_draw
 from tests.twin.sync.conftest import START
@@ -48,7 +49,7 @@ def test_a_policy_that_commands_nothing_changes_nothing() -> None:
 
 
 def test_draws_side_by_side_are_what_they_are_alone() -> None:
-    draws = [standard_draw(3, SMALL), standard_draw(4, 10, draw_parameters(4))]
+    draws = [standard_draw(3, SMALL), standard_draw(4, 10, draw_parameters(SyncParameters, 4))]
     both = run(SyncWorld(draws, start=START, days=DAYS))
     second = both.where(both.who >= SMALL)
     alone = run(SyncWorld(draws[1:], start=START, days=DAYS))

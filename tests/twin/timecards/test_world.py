@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 
-import pytest
 from sqlalchemy import Engine, func, select
 
 from crewflow_assets import clock
@@ -16,7 +15,7 @@ from crewflow_assets.store.database import reading
 from crewflow_assets.store.tables import OutboxCommand
 from crewflow_assets.twin.timecards.crews import Employer
 from crewflow_assets.twin.timecards.filling import write_timecards
-from crewflow_assets.twin.timecards.parameters import DEFAULTS, draw_parameters, parameter_notes
+from crewflow_assets.twin.timecards.parameters import DEFAULTS
 from crewflow_assets.twin.timecards.world import TimecardHistory, build_timecards
 from tests.conflict_resolution.deciding import add_companies
 
@@ -106,11 +105,3 @@ def test_it_comes_in_through_the_same_doors(sqlite_store: Engine) -> None:
     resolved = [name for name, state in states.items() if state == "resolved"]
     assert all(hidden[name].decided is not None for name in resolved)
     assert len(resolved) > 0.7 * len(hidden)
-
-
-@pytest.mark.parametrize("note", list(parameter_notes()), ids=lambda note: note.name)
-def test_every_parameter_lies_in_its_range_with_a_source(note: object) -> None:
-    name, low, high = (getattr(note, part) for part in ("name", "low", "high"))
-    assert low <= getattr(DEFAULTS, name) <= high
-    assert low <= getattr(draw_parameters(3), name) <= high
-    assert getattr(note, "source")  # noqa: B009

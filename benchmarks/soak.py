@@ -39,7 +39,6 @@ CLIENTS = 6
 ITEMS = 24
 START_SECONDS = 180.0
 QUIETLY = 0.25
-"""Share of the time, at the end, without new trouble."""
 
 
 @contextmanager
@@ -80,8 +79,16 @@ def gateway(home: Path, port: int) -> "Iterator[subprocess.Popen[bytes]]":
         process.wait(timeout=90)
 
 
-def soak(source: Path, minutes: float, every: float, port: int) -> Figures:
-    """Run it on a copy of an installation and return what was seen."""
+def soak(source: Path, minutes: float, every: float, port: int, *, quietly: float = QUIETLY) -> Figures:
+    """Run it on a copy of an installation and return what was seen.
+
+    Args:
+        source: The installation.
+        minutes: How long.
+        every: Seconds between two troubles.
+        port: Of the gateway.
+        quietly: The share of the time, at the end, without new trouble.
+    """
     with TemporaryDirectory(prefix="crewflow-soak-") as folder, PostgresServer(durable=True) as server:
         home = Path(folder)
         models = two_versions(source)
@@ -102,7 +109,7 @@ def soak(source: Path, minutes: float, every: float, port: int) -> Figures:
                 until = began + 60 * minutes
                 threads = [
                     threading.Thread(target=memory.watch, args=(process.pid,)),
-                    threading.Thread(target=trouble.make, args=(until - QUIETLY * 60 * minutes, every)),
+                    threading.Thread(target=trouble.make, args=(until - quietly * 60 * minutes, every)),
                     threading.Thread(target=_stop_at, args=(clients, until)),
                 ]
                 for thread in threads:
@@ -152,12 +159,13 @@ def main() -> None:
     parser.add_argument(
         "--every", type=float, help="seconds between two troubles; by default a 60th of the time, 15 at least"
     )
+    parser.add_argument("--quiet", type=float, default=QUIETLY, help="share of the time, at the end, without trouble")
     parser.add_argument("--port", type=int, default=3190)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plots", type=Path)
     arguments = parser.parse_args()
     every = arguments.every or max(15.0, arguments.minutes)
-    found = soak(arguments.home.resolve(), arguments.minutes, every, arguments.port)
+    found = soak(arguments.home.resolve(), arguments.minutes, every, arguments.port, quietly=arguments.quiet)
     print(table(found))
     if arguments.json:
         arguments.json.write_text(json.dumps(found.as_json(), indent=1))

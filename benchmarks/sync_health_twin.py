@@ -120,7 +120,7 @@ def foreseen(lived: Lived, progress: Progress) -> dict[str, Results]:
 def limit_forecasts(lived: Lived) -> tuple[list[RateLimitForecast], LimitOutcomes]:
     """Return forecasts of limits a day and what became of them, without those of limits that are reached already."""
     reported = np.flatnonzero(~np.isnan(lived.described["calls_left_1"]))
-    made = {int(place): forecast(lived.described, place) for place in reported}
+    made = {place: forecast(lived.described, place) for place in reported.tolist()}
     asked = np.array([n for n, one in made.items() if one and not lived.stopped[lived.tick[n], lived.who[n]]])
     found = outcomes(lived.stopped, lived.who[asked], lived.tick[asked], lived.draw[asked])
     return [one for n in asked if (one := made[n]) is not None], found

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 SECOND = timedelta(seconds=1)
 CASES = (
-    ("every second", SECOND, 1_200),
-    ("every 15 seconds", 15 * SECOND, 400),
-    ("every minute", 60 * SECOND, 150),
+    ("every second", SECOND, 600),
+    ("every 15 seconds", 15 * SECOND, 150),
+    ("every minute", 60 * SECOND, 60),
 )
 """How often a prediction is asked for, and how many are."""
 LATE_SHARE, LATEST_MINUTES = 0.02, 30.0

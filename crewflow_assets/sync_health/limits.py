@@ -24,23 +24,18 @@ of the calls are used, by how much the median's logarithm changes with the share
 ends sooner than it would use all of them, and half a limit is seldom the first half of a whole one. Fitted by maximum
 likelihood to simulated worlds of the seeds 1 to 12; ``benchmarks.sync_health_twin`` tells how it holds in others."""
 
-GOES_ON, GOES_ON_MINUTES = 0.6, 65.0
-"""The share of refused attempts after which one at once would be refused too, and the time by which that falls to a
-third: of limits a minute that others use up as well. By eye from 12 simulated worlds of the same seeds: 47 % were
-refused again after 15 minutes, 35 % after 30, 25 % after 60, 2 % after 240."""
-
 
 def forecast(d: "Described", row: int) -> "RateLimitForecast | None":
     """Return when an integration hits its rate limit: the median, with an 80 % interval.
 
     The pace is the mean over the last three stretches between attempts; stretches in which the calls began anew do
     not count. A limit that refused the last attempt is taken as hit until the time is over for which the API said
-    to wait. Where the calls will begin anew first, the limit is not hit. An API that does not report what is left
-    and refused the last attempt may refuse the next one too, the less likely the later that is.
+    to wait. Where the calls will begin anew first, the limit is not hit.
 
     Returns:
-        None where calls left are not reported and none was refused, fewer than two stretches count, the limit is
-        over a day away or further than the moment at which the calls begin anew, or they do so before the next sync.
+        None where calls left are not reported and none was refused for long, fewer than two stretches count, the
+        limit is over a day away or further than the moment at which the calls begin anew, or they do so before the
+        next sync.
     """
     from crewflow_assets.sync_health.contract import RateLimitForecast
 
@@ -49,20 +44,12 @@ def forecast(d: "Described", row: int) -> "RateLimitForecast | None":
     left, pace, reset_at = d["calls_left_1"][row], _pace(d, row), _reset_at(d, row)
     told_until = last + d["last_retry_after"][row] * SECOND
     if not math.isnan(told_until) and (d["error_1"][row] == REFUSED or left <= 0):
-        reset_at = told_until
-        left = 0.0 if due < told_until - SCHEDULE_SLACK else left
+        reset_at, left = told_until, 0.0
     if reset_at is not None and due >= reset_at - SCHEDULE_SLACK:
-        if not math.isnan(left):
-            return None
-        reset_at = None
+        return None
     reset = None if reset_at is None else round((reset_at - now) / MINUTE, 1)
     if left <= 0:
         return RateLimitForecast(minutes=0, low_minutes=0, high_minutes=0, probability=1, reset_minutes=reset)
-    if math.isnan(left) and d["error_1"][row] == REFUSED:
-        ahead, again = round((due - now) / MINUTE, 1), GOES_ON * math.exp(-(due - last) / MINUTE / GOES_ON_MINUTES)
-        return RateLimitForecast(
-            minutes=ahead, low_minutes=ahead, high_minutes=None, probability=round(again, 4), reset_minutes=None
-        )
     if pace is None or math.isnan(left):
         return None
     share = 1 - left / d["last_calls_limit"][row]

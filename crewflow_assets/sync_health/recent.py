@@ -79,6 +79,8 @@ class Recent:
         self._taken: set[int] = set()
         self._newest: int | None = None
         self._count_at = 0.0
+        self._in_doubt = True
+        """What was read may hold events that are found again, until the inbox was taken up once after it."""
         self._versions: Counter[Key | None] = Counter()
         self._loads = 0
 
@@ -132,7 +134,7 @@ class Recent:
 
     def _load(self, begin: datetime) -> None:
         """Read the lake from a moment on, without what no measure looks at, and what the inbox has beyond it."""
-        self._begin, self._loads, self._newest = begin, self._loads + 1, None
+        self._begin, self._loads, self._newest, self._in_doubt = begin, self._loads + 1, None, True
         self._settled = _last_before(clock.now() - COMMIT_MARGIN)
         with connected() as connection:
             self._taken = set(connection.scalars(UNSETTLED_IDS, {"after": self._settled}))
@@ -191,6 +193,7 @@ class Recent:
                 for kind in KINDS:
                     self._add(kind, [row for row in rows if row.kind == kind])
                 self._taken.update(fresh)
+            self._in_doubt = False
         if self._taken and clock.now() >= self._settle_at:
             self._settle_at = clock.now() + SETTLE_EVERY
             self._settled = max(self._settled, _last_before(clock.now() - COMMIT_MARGIN))
@@ -219,10 +222,9 @@ class Recent:
         for name in names:
             values[name] = pa.array([row.payload.get(name, defaults[name]) for row in rows], types[columns[name]])
         self._connection.register("fresh", pa.table(values))
-        earliest = literal(min(row.received_at for row in rows))  # an event that is there says the same
+        new = f"NOT EXISTS (SELECT 1 FROM {kind} k WHERE k.company_id = f.company_id AND k.event_id = f.event_id)"
         self._connection.execute(
-            f"INSERT INTO {kind} BY NAME SELECT * FROM fresh f WHERE NOT EXISTS (SELECT 1 FROM {kind} k "
-            f"WHERE k.received_at >= {earliest} AND k.company_id = f.company_id AND k.event_id = f.event_id)"
+            f"INSERT INTO {kind} BY NAME SELECT * FROM fresh f" + (f" WHERE {new}" if self._in_doubt else "")
         )
         self._connection.unregister("fresh")
 

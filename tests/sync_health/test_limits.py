@@ -111,15 +111,6 @@ def test_a_refusal_that_says_how_long_to_wait_is_a_limit_until_then() -> None:
     assert unreported == found
 
 
-def test_where_nothing_is_reported_a_refusal_may_be_followed_by_another() -> None:
-    soon, late = (forecast(described([math.nan] * 4, every, error=1.0, retry_after=60), 0) for every in (15.0, 60.0))
-    assert soon is not None
-    assert late is not None
-    assert soon.probability == pytest.approx(0.476, abs=0.01)
-    assert late.probability == pytest.approx(0.238, abs=0.01)
-    assert forecast(described([math.nan] * 4, error=3.0), 0) is None
-
-
 @pytest.mark.parametrize("left", [[], [100.0], [100.0, 90.0], [90.0, 100.0, 80.0, 100.0], [70.0, 70.0, 70.0, 70.0]])
 def test_nothing_is_said_where_nothing_is_known_or_used(left: list[float]) -> None:
     assert forecast(described(left), 0) is None

@@ -114,9 +114,12 @@ def test_what_comes_in_bit_by_bit_is_taken_up_late_events_and_all(
     assert_same(keys, begin)
     reads: list[datetime] = []
     read = surroundings.Surroundings._read
-    monkeypatch.setattr(
-        surroundings.Surroundings, "_read", lambda self, *given: (reads.append(given[1]), read(self, *given))
-    )
+
+    def counted(self: surroundings.Surroundings, cursor: Any, since: datetime) -> None:
+        reads.append(since)
+        read(self, cursor, since)
+
+    monkeypatch.setattr(surroundings.Surroundings, "_read", counted)
     last = begin
     for minutes in (7, 13, 31, 40, 95, 100, 240, 300, 420):
         at = begin + timedelta(minutes=minutes)

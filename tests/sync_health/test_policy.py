@@ -131,11 +131,11 @@ def test_that_no_calls_are_left_goes_before_what_the_model_takes_for_the_cause()
 
 
 def test_a_wait_takes_the_place_of_a_slower_schedule_that_ends_before_and_of_nothing_else() -> None:
-    slowed = frozenset({"slow_down"})
+    slowed: frozenset[ActionName] = frozenset({"slow_down"})
     standing = {"schedule": "slow_down", "held": slowed}
     assert plan(no_calls_left(90), situation(until=NOON + 60 * MINUTE, **standing), NOON) is not None  # type: ignore[arg-type]
     assert plan(no_calls_left(90), situation(until=NOON + 90 * MINUTE, **standing), NOON) is None  # type: ignore[arg-type]
-    paused = situation(schedule="pause", until=NOON + 60 * MINUTE, held=frozenset({"pause"}))
+    paused = situation(schedule="pause", until=NOON + 60 * MINUTE)
     assert plan(no_calls_left(90), paused, NOON) is None
     assert plan(no_calls_left(90), situation(held=slowed), NOON) is None  # someone took it back
 

@@ -68,7 +68,7 @@ def test_who_is_asked_before_a_grant_ends_is_asked_until_it_is_renewed(watched: 
     assert integration().needs_authorisation
     post(attempt(NOON + TICK, grant_expires_in_seconds=2 * 86_400 - 900))
     report = watch(NOON + 2 * TICK, {})
-    assert (report.actions, report.ended, report.told) == (0, 0, 0)  # syncs go on, but the grant will end all the same
+    assert (report.actions, report.ended, report.told) == (0, 0, 0)  # syncs go on, but it will end
     post(attempt(NOON + 3 * TICK, grant_expires_in_seconds=100 * 86_400))
     assert watch(NOON + 4 * TICK, {}).ended == 1
     assert actions()[0].state == "done"

@@ -19,7 +19,7 @@ from crewflow_assets.errors import NotReadyError
 from crewflow_assets.models import MODEL_SPECS, spec_named
 from crewflow_assets.settings import get_settings
 
-NOT_COPIED = ("mlflow", "dagster", "gateway", "demo.key", "*.log")
+NOT_COPIED = ("mlflow", "models", "dagster", "gateway", "demo.key", "*.log")
 PREFIX = "live-"
 START_SECONDS = 240.0
 LOOK_SECONDS = 300.0

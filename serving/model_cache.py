@@ -141,14 +141,20 @@ class ModelCache:
         logger.log(level, "%s", json.dumps({"event": event, "model": spec.name, "wanted": wanted, **more}))
 
     def _keep(self, spec: ModelSpec, info: Any) -> Path:
-        """Copy a version's files, unless they are there, and return their folder."""
+        """Copy a version's files, unless they are there, and return their folder.
+
+        A version of that number that another run made, in a registry before this one, makes room.
+        """
         target = _folder(spec) / str(info.number)
+        if target.is_dir() and _about(target).get("run_id") != info.run_id:
+            shutil.rmtree(target)
         if not target.is_dir():
             target.parent.mkdir(parents=True, exist_ok=True)
             passing = Path(mkdtemp(prefix=".copying-", dir=target.parent))
             try:
                 shutil.copytree(self._registry.folder_of(info), passing / FILES)
-                (passing / ABOUT).write_text(json.dumps({"label": info.label, "number": info.number}))
+                about = {"label": info.label, "number": info.number, "run_id": info.run_id}
+                (passing / ABOUT).write_text(json.dumps(about))
                 passing.rename(target)
             except OSError as error:
                 if not target.is_dir():  # otherwise another worker was faster
@@ -159,6 +165,11 @@ class ModelCache:
         numbers = self._registry.alias_numbers(spec)
         _drop_old(spec, _write_index(spec, numbers))
         return target / FILES
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    described: dict[str, Any] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    return described
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +217,7 @@ def _cached(spec: ModelSpec, version: str) -> CachedModel | None:
     held = _index(spec)
     numbers = {} if held is None else held.numbers
     for about in sorted(_folder(spec).glob(f"*/{ABOUT}"), reverse=True):
-        described = json.loads(about.read_text(encoding="utf-8"))
+        described = _about(about.parent)
         named = tuple(alias for alias, number in numbers.items() if number == described["number"])
         if version == described["label"] or version in named:
             predictor = spec.code().load(about.parent / FILES)

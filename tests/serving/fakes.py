@@ -142,6 +142,7 @@ class FakeVersion:
     aliases: tuple[str, ...]
     created_at: datetime = datetime(2026, 3, 2, tzinfo=UTC)
     figures: dict[str, str] = field(default_factory=lambda: {"top1": "0.713"})
+    run_id: str = "r-1"
 
 
 @dataclass

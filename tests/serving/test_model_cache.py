@@ -35,6 +35,7 @@ class FolderRegistry:
     root: Path
     aliases: dict[str, int] = field(default_factory=dict)
     away: Exception | None = None
+    run_id: str = "r-1"
 
     def add(self, number: int, said: str) -> None:
         folder = self.root / str(number)
@@ -49,7 +50,7 @@ class FolderRegistry:
         for number in numbers:
             named = tuple(alias for alias, at in self.aliases.items() if at == number)
             if version == f"1.{number}" or version in named:
-                return FakeVersion(f"1.{number}", number, named)
+                return FakeVersion(f"1.{number}", number, named, run_id=self.run_id)
         raise NotFoundError(f"{spec.name} has no version {version!r}")
 
     def folder_of(self, info: FakeVersion) -> Path:
@@ -90,6 +91,16 @@ def started(registry: FolderRegistry) -> tuple[Predictors, ModelCache]:
 
 
 AWAY = RegistryAwayError("the model registry cannot be read")
+
+
+def test_a_version_of_the_same_number_in_another_registry_is_another_model(registry: FolderRegistry) -> None:
+    started(registry)
+    anew = FolderRegistry(registry.root.with_name("anew"), {"champion": 1}, run_id="r-2")
+    anew.add(1, "one, trained anew")
+    predictors, _ = started(anew)
+    assert (said(predictors), said(predictors, "1.1")) == ("one, trained anew",) * 2
+    anew.away = AWAY
+    assert said(started(anew)[0]) == "one, trained anew"
 
 
 def test_a_server_starts_from_the_copy(registry: FolderRegistry) -> None:

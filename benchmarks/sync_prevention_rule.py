@@ -50,4 +50,6 @@ class LastError:
         left = float(self._waits_until[place]) - view.tick * TICK_MINUTES
         if not left > TICK_MINUTES:
             return None
-        return RateLimitForecast(minutes=0, low_minutes=0, high_minutes=0, probability=1, reset_minutes=left)
+        return RateLimitForecast(
+            minutes=0, low_minutes=0, high_minutes=0, probability=1, reset_minutes=left, reset_stated=True
+        )

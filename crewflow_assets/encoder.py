@@ -7,6 +7,7 @@ weights and activations, blocks of 64 numbers share a scale (ONNX Runtime's MatM
 embedding does not depend on what else is encoded with it, as it would with one scale for a whole batch.
 """
 
+import errno
 import hashlib
 import logging
 import os
@@ -36,8 +37,10 @@ KEPT_TEXTS = 200_000
 STORED_FROM = 1000
 """So many new texts at once take seconds, and are kept on disk."""
 OPSET = 17
-BITS, BLOCK, INT8_ACTIVATIONS = 8, 64, 4
+BITS, BLOCK, SYMMETRIC, INT8_ACTIVATIONS = 8, 64, True, 4
 """Of the linear layers' weights and activations; smaller blocks are nearer to the checkpoint, and slower."""
+NOT_THERE = (None, errno.ENOENT, errno.ENOTDIR)
+"""Of a checkpoint that is missing, ``transformers`` raises an ``OSError`` of its own, which has no number."""
 CHECKPOINT_FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "*.bin")
 """What a checkpoint's configuration, vocabulary and weights are in."""
 
@@ -167,9 +170,8 @@ def identity(source: str) -> str:
     if folder.is_dir():
         files = sorted(file for pattern in CHECKPOINT_FILES for file in folder.glob(pattern))
         parts = [f"{file.name} {_hash(file, file.stat().st_size, file.stat().st_mtime_ns)}" for file in files]
-    return hashlib.sha256("/".join([*parts, str(LONGEST), str(OPSET), str(BITS), str(BLOCK)]).encode()).hexdigest()[
-        :12
-    ]
+    computed = map(str, (LONGEST, OPSET, BITS, BLOCK, SYMMETRIC, INT8_ACTIVATIONS))
+    return hashlib.sha256("/".join([*parts, *computed]).encode()).hexdigest()[:12]
 
 
 @lru_cache(maxsize=64)
@@ -218,7 +220,11 @@ def exported(source: str) -> Path:
 
 
 def export(source: str, folder: Path) -> None:
-    """Write a BERT checkpoint's hidden states as 8-bit ONNX, of any batch and length, and its fast tokenizer."""
+    """Write a BERT checkpoint's hidden states as 8-bit ONNX, of any batch and length, and its fast tokenizer.
+
+    Raises:
+        NotReadyError: there is no such checkpoint.
+    """
     import torch
     from transformers import AutoModel, AutoTokenizer
 
@@ -233,9 +239,12 @@ def export(source: str, folder: Path) -> None:
     try:
         bert = AutoModel.from_pretrained(source, attn_implementation="eager").eval()
     except OSError as error:
+        if error.errno not in NOT_THERE:  # a full disk, a folder that may not be read
+            raise
         raise NotReadyError(
-            f"CREWFLOW_ENCODER is {source!r}, and no BERT checkpoint is there ({str(error).splitlines()[0]}); name a "
-            "folder that holds one, or unset it for the packaged encoder"
+            f"CREWFLOW_ENCODER is {source!r}, and no BERT checkpoint is there "
+            f"({(str(error) or repr(error)).splitlines()[0]}); name a folder that holds one, or unset it for the "
+            "packaged encoder"
         ) from error
     AutoTokenizer.from_pretrained(source, use_fast=True).backend_tokenizer.save(str(folder / "tokenizer.json"))
     ids = torch.ones((2, 8), dtype=torch.int64)
@@ -260,7 +269,7 @@ def _quantize(model: Path) -> None:
 
     logging.getLogger(matmul_nbits_quantizer.__name__).setLevel(logging.WARNING)  # else it tells of each layer
     quantizer = matmul_nbits_quantizer.MatMulNBitsQuantizer(
-        str(model), bits=BITS, block_size=BLOCK, is_symmetric=True, accuracy_level=INT8_ACTIVATIONS
+        str(model), bits=BITS, block_size=BLOCK, is_symmetric=SYMMETRIC, accuracy_level=INT8_ACTIVATIONS
     )
     quantizer.process()
     quantizer.model.save_model_to_file(str(model))

@@ -16,7 +16,9 @@ DATABASES = ("sqlite:///", "postgres://", "postgresql://", "postgresql+psycopg:/
 class Settings(BaseSettings):
     """All settings with their defaults; each is documented in ``docs/operations.md``."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True
+    )  # what is wrong with a variable is said, and not what it holds: that may be a password
 
     home: Path = Field(Path("var"), description="Folder of all state: database, lake, MLflow, Dagster.")
     database_url: str = Field(
@@ -60,6 +62,10 @@ class Settings(BaseSettings):
     retry_exploration: Annotated[float, Field(ge=0, le=0.5)] = Field(
         0.05, description="Share of retry plans whose delay is drawn, so that new plans can be judged on them."
     )
+    conflict_events_kept: Annotated[int, Field(ge=1)] = Field(
+        500_000,
+        description="Events of conflicts whose histories a worker keeps, of all companies together: hundreds of MiB.",
+    )
     gateway_port: Annotated[int, Field(ge=1, le=65535)] = Field(3100, description="Port of the HTTP gateway.")
     gateway_workers: Annotated[int, Field(ge=1, le=64)] = Field(
         1, description="Processes of a service that answer requests; each loads the models."
@@ -80,8 +86,14 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _is_of_a_known_database(cls, url: str) -> str:
-        if url and not url.startswith(DATABASES):  # the rest of it may hold a password
-            raise ValueError(f"begins with {url.partition(':')[0][:20]!r}; give one of {', '.join(DATABASES)}")
+        if url and not url.startswith(DATABASES):  # whatever is no scheme may be a password
+            scheme, is_url, _ = url.partition("://")
+            found = (
+                f"begins with {scheme[:20]!r}"
+                if is_url and scheme.replace("+", "_").isidentifier()
+                else "has no scheme"
+            )
+            raise ValueError(f"{found}; give one of {', '.join(DATABASES)}")
         return url
 
     @cached_property

@@ -1,5 +1,6 @@
 """Checkpoints are exported once, whole, and known by their content."""
 
+import errno
 import multiprocessing
 import os
 import shutil
@@ -154,3 +155,39 @@ def test_an_encoder_says_which_it_is(another: str) -> None:
 def test_a_checkpoint_that_is_not_there_is_named_with_the_remedy(home: Path, tmp_path: Path) -> None:
     with pytest.raises(NotReadyError, match=r"CREWFLOW_ENCODER is '.*nothing'.*unset it for the packaged encoder"):
         export(str(tmp_path / "nothing"), tmp_path)
+
+
+@pytest.mark.parametrize("error", [OSError(), FileNotFoundError(errno.ENOENT, "No such file", "config.json")])
+def test_whatever_a_missing_checkpoint_says_the_remedy_is_told(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    fail_to_read(monkeypatch, error)
+    with pytest.raises(NotReadyError, match=r"no BERT checkpoint is there \(\S.*\); name a folder"):
+        export("anything", tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EIO])
+def test_trouble_with_the_disk_is_not_told_as_a_missing_checkpoint(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    fail_to_read(monkeypatch, OSError(number, os.strerror(number)))
+    with pytest.raises(OSError, match=os.strerror(number)):
+        export(checkpoint(), tmp_path)
+
+
+def fail_to_read(monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
+    from transformers import AutoModel
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(AutoModel, "from_pretrained", fail)
+
+
+@pytest.mark.parametrize("name", ["LONGEST", "OPSET", "BITS", "BLOCK", "SYMMETRIC", "INT8_ACTIVATIONS"])
+def test_an_encoder_that_computes_otherwise_is_another(
+    home: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    before = identity(checkpoint())
+    monkeypatch.setattr(module, name, getattr(module, name) + 1)
+    assert identity(checkpoint()) != before

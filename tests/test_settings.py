@@ -1,11 +1,13 @@
 """Settings: from the environment, checked, read once."""
 
+import re
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from crewflow_assets.settings import Settings, get_settings, unknown_settings
+from pipelines.cli.main import explain
 
 
 def test_state_lives_under_the_home_folder(home: Path) -> None:
@@ -69,12 +71,26 @@ def test_every_setting_says_what_it_is_for() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
 
 
+@pytest.mark.parametrize("scheme", ["mysql", "mysql+pymysql"])
 def test_a_database_that_is_neither_is_refused_without_its_password(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
-    monkeypatch.setenv("CREWFLOW_DATABASE_URL", "mysql://me:s3cret@host/x")
-    with pytest.raises(ValidationError, match=r"begins with 'mysql'; give one of sqlite:///, postgres://"):
+    monkeypatch.setenv("CREWFLOW_DATABASE_URL", f"{scheme}://me:s3cret@host/x")
+    with pytest.raises(
+        ValidationError, match=rf"begins with '{re.escape(scheme)}'; give one of sqlite:///, postgres://"
+    ) as found:
         Settings()
+    assert "s3cret" not in str(found.value) + repr(found.value) + (explain(found.value) or "")
+
+
+@pytest.mark.parametrize("url", ["s3cret@host/x", "s3cret:me@host", "me:s3cret@host://x", "://me:s3cret@host"])
+def test_no_password_is_told_where_the_url_has_no_scheme(
+    home: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("CREWFLOW_DATABASE_URL", url)
+    with pytest.raises(ValidationError, match="has no scheme; give one of") as found:
+        Settings()
+    assert "s3cret" not in str(found.value)
 
 
 def test_a_variable_that_is_no_setting_is_named_with_the_nearest(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from crewflow_assets.backtest.preventing import FRESHNESS_MINUTES
 from crewflow_assets.settings import get_settings
 from crewflow_assets.sync_health.alerts import LIMIT_WINDOW, QUIET
 from crewflow_assets.sync_health.contract import ActionName
+from crewflow_assets.sync_health.integrations import SHORTEST_GRANT_SECONDS
 from crewflow_assets.sync_health.policy import (
     GRANT_ENDS_WITHIN,
     SCHEDULE,
@@ -73,7 +74,7 @@ class Watched:
             done = view.attempts
             self._last_minute[done.who] = done.minute
             self._last_ok[done.who[done.ok]] = done.minute[done.ok]
-            told = ~np.isnan(done.grant_seconds)
+            told = done.grant_seconds >= SHORTEST_GRANT_SECONDS  # no word is NaN
             self._grant_ends[done.who[told]] = done.minute[told] + done.grant_seconds[told] / 60
         if view.tick < self._from:
             return None

@@ -6,6 +6,7 @@ serving as they come in.
 """
 
 import json
+import logging
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from datetime import datetime
@@ -22,13 +23,13 @@ from crewflow_assets.conflict_resolution.case import Case
 from crewflow_assets.conflict_resolution.contract import ConflictRequest
 from crewflow_assets.conflict_resolution.history import Decided, History, Told
 from crewflow_assets.lake.events import COMMIT_MARGIN
+from crewflow_assets.settings import get_settings
 from crewflow_assets.store.tables import Event
 
 KINDS = ("record_version", "conflict", "conflict_decision")
 SETTLE_EVERY_SECONDS = 60.0
+TELL_EVERY_SECONDS = 60.0
 MOST_COMPANIES = 2_000
-MOST_EVENTS = 500_000
-"""Events whose histories are kept, of all companies together: some hundreds of MiB."""
 FAR_BEHIND = 10_000
 """Events of all companies beyond which a company's new ones are looked up among its own."""
 _EVENTS = select(Event.id, Event.company_id, Event.kind, Event.occurred_at, Event.payload).order_by(Event.id)
@@ -40,6 +41,8 @@ NEWER = _EVENTS.where(
 )
 NEWEST = select(func.max(Event.id))
 SETTLED = select(Event.id).where(Event.received_at < bindparam("before")).order_by(Event.id.desc()).limit(1)
+
+logger = logging.getLogger("crewflow.conflicts")
 
 
 def cases_of(session: Session, requests: Sequence[ConflictRequest], at: datetime) -> list[Case]:
@@ -120,6 +123,9 @@ class _Kept:
         self._settled = 0
         """Nothing is committed any more before this event."""
         self._settle_at = 0.0
+        self._let_go = 0
+        """Histories let go of since that was told last."""
+        self._tell_at = 0.0
 
     def of(self, session: Session, companies: Set[str]) -> dict[str, History]:
         """Return the histories of companies, brought up to date with the events that are new.
@@ -145,10 +151,25 @@ class _Kept:
         return found
 
     def _forget(self, needed: int) -> None:
-        """Let go of the histories that were not asked about for longest, where more are kept than may be."""
-        while len(self._fed) > needed and (len(self._fed) > MOST_COMPANIES or self._events.total() > MOST_EVENTS):
+        """Let go of the histories that were not asked about for longest, where more are kept than may be.
+
+        The companies that are asked about now stay, the last of the order, however many events they have.
+        """
+        most = get_settings().conflict_events_kept
+        while len(self._fed) > needed and (len(self._fed) > MOST_COMPANIES or self._events.total() > most):
             company, _ = self._fed.popitem(last=False)
             del self._events[company]
+            self._let_go += 1
+        if self._let_go and monotonic() >= self._tell_at:
+            logger.warning(
+                "histories of conflicts let go of: %d, kept: %d companies with %d events; who is asked about again "
+                "waits until all its events are read anew, unless CREWFLOW_CONFLICT_EVENTS_KEPT (%d) is raised",
+                self._let_go,
+                len(self._fed),
+                self._events.total(),
+                most,
+            )
+            self._let_go, self._tell_at = 0, monotonic() + TELL_EVERY_SECONDS
 
     def _feed(self, rows: Iterable[Row[int, str, str, datetime, dict[str, Any]]]) -> None:
         for id_, company, kind, at, payload in rows:

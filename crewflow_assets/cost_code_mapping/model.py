@@ -36,6 +36,7 @@ Floats = NDArray[np.floating]
 ALL_FEATURES = (*OWN_FEATURES, *LEARNED)
 FOLDS = 4
 FILE = "mapping.json"
+TRAIN_ANEW = "train the model anew: run cost_code_mapping_training in Dagster"
 FEATURES_REVISION = 2
 """Raised whenever a feature comes to mean something else, so that older versions are not asked with it.
 
@@ -137,7 +138,7 @@ class MappingPredictor(Predictor):
         if content.get("features", 1) != FEATURES_REVISION:
             raise OutdatedModelError(
                 f"this model was fitted on revision {content.get('features', 1)} of its features, and this code "
-                f"makes revision {FEATURES_REVISION}; train the model anew"
+                f"makes revision {FEATURES_REVISION}; {TRAIN_ANEW}"
             )
         _check_encoder(content.get("encoder"))
         return cls(
@@ -153,12 +154,20 @@ class MappingPredictor(Predictor):
 
 def _check_encoder(fitted_on: Mapping[str, Any] | None) -> None:
     """Refuse a model that reads another encoder's embeddings; models of before this was recorded pass."""
-    if fitted_on is not None and fitted_on["id"] != encoder().id:
+    if fitted_on is None or fitted_on["id"] == encoder().id:
+        return
+    if (
+        fitted_on["checkpoint"] == Path(checkpoint()).name
+    ):  # no setting brings back how it was computed, or what it was
         raise OutdatedModelError(
-            f"this model was fitted on the encoder {fitted_on['checkpoint']} ({fitted_on['id']}, "
-            f"{fitted_on['width']} wide), but the one in force is {checkpoint()} ({encoder().id}, {encoder().width} "
-            "wide); set CREWFLOW_ENCODER to the former, or train the model anew"
+            f"this model was fitted on embeddings of {fitted_on['checkpoint']} that were computed otherwise, or of "
+            f"other files of that name ({fitted_on['id']}; now {encoder().id}); {TRAIN_ANEW}"
         )
+    raise OutdatedModelError(
+        f"this model was fitted on the encoder {fitted_on['checkpoint']} ({fitted_on['id']}, "
+        f"{fitted_on['width']} wide), but the one in force is {checkpoint()} ({encoder().id}, {encoder().width} "
+        f"wide); set CREWFLOW_ENCODER to the former, or {TRAIN_ANEW}"
+    )
 
 
 def fit(

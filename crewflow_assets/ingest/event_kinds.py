@@ -79,7 +79,11 @@ class SyncAttempt(Contract):
     retry_after_seconds: Annotated[float, Field(ge=0, le=10**7), NUMBER] | None = None
     records_failed: Count = 0
     interval_minutes: Annotated[float, Field(gt=0, le=10**6), NUMBER] | None = None
-    grant_expires_in_seconds: Annotated[float, Field(ge=0, le=10**9), NUMBER] | None = None
+    grant_expires_in_seconds: Annotated[float, Field(ge=0, le=10**9), NUMBER] | None = Field(
+        None,
+        description="Remaining life of the refresh token (QuickBooks: x_refresh_token_expires_in), never the access "
+        "token's expires_in; below 86,400 it is taken for the latter and not kept.",
+    )
 
 
 class ApiStatus(Contract):

@@ -18,7 +18,7 @@ class Integration(Base):
     ``state`` is ``active``, ``slowed`` or ``paused``; what is not active ends by itself at ``state_until``, and
     ``action_id`` names the action that set it. ``interval_minutes`` is the usual interval, without our slowing;
     a sync that is due has to be completed within ``freshness_minutes``. ``grant_ends_at`` is what the last attempt
-    that named it said.
+    that named it said, at ``grant_said_at``.
     """
 
     __tablename__ = "integrations"
@@ -35,6 +35,7 @@ class Integration(Base):
     action_id: Mapped[str | None] = mapped_column(String(40))
     needs_authorisation: Mapped[bool]
     grant_ends_at: Mapped[datetime | None]
+    grant_said_at: Mapped[datetime | None]
     last_attempt_at: Mapped[datetime | None]
     last_ok_at: Mapped[datetime | None]
     created_at: Mapped[datetime]

@@ -137,9 +137,9 @@ class AlertBook:
 
 
 def message(system: str, detail: str, probability: float) -> str:
-    """Return the sentence that people read; below the threshold of risk, the forecast alone raised the alert."""
+    """Return the sentence that people read; below the threshold of risk, what is foreseen or known did."""
     if probability <= AT_RISK:
-        return f"{system} {detail}"
+        return f"{system}: {detail}"
     return f"The next {system} sync will probably fail ({probability:.0%}): {detail}"
 
 

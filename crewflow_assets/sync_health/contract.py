@@ -76,6 +76,9 @@ class RateLimitForecast(Contract):
     reset_minutes: float | None = Field(
         None, description="Until the calls begin anew, where the API said so or a day's calls show it; null: unknown."
     )
+    reset_stated: bool = Field(
+        False, description="Whether the API itself said when (Retry-After); else it is inferred from the last day."
+    )
 
 
 class SyncHealthResponse(PredictionResponse):

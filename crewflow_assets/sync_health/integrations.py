@@ -24,6 +24,8 @@ Key = tuple[str, str]
 FRESHNESS_MINUTES = 240.0
 ACTIVE, SLOWED, PAUSED = "active", "slowed", "paused"
 LONGEST_MINUTES = 525_600
+SHORTEST_GRANT_SECONDS = 86_400
+"""A shorter life is taken for an access token's, which syncs renew by themselves: no word on the grant."""
 SHAPES: dict[str, TypeAdapter[str]] = {"integration_id": TypeAdapter(Identifier), "system": TypeAdapter(System)}
 
 
@@ -201,8 +203,9 @@ def _seen(attempts: Sequence[tuple[RecordedEvent, SyncAttempt]], integration: In
     interval = interval_at = grant_ends_at = grant_said_at = None
     for recorded, attempt in ordered:
         at = recorded.event.occurred_at
-        if attempt.grant_expires_in_seconds is not None:
-            grant_ends_at, grant_said_at = at + timedelta(seconds=attempt.grant_expires_in_seconds), at
+        life = attempt.grant_expires_in_seconds
+        if life is not None and life >= SHORTEST_GRANT_SECONDS:
+            grant_ends_at, grant_said_at = at + timedelta(seconds=life), at
         if attempt.interval_minutes is not None and (slowed_until is None or at >= slowed_until):
             interval, interval_at = attempt.interval_minutes, at
     last_ok = ok[-1] if ok else None
@@ -214,8 +217,9 @@ def _learn(integration: Integration, seen: _Seen) -> None:
     last, last_ok = integration.last_attempt_at, integration.last_ok_at
     if seen.interval_at is not None and (last is None or seen.interval_at >= last):
         integration.interval_minutes = seen.interval
-    if seen.grant_said_at is not None and (last is None or seen.grant_said_at >= last):
-        integration.grant_ends_at = seen.grant_ends_at
+    said = integration.grant_said_at
+    if seen.grant_said_at is not None and (said is None or seen.grant_said_at >= said):
+        integration.grant_ends_at, integration.grant_said_at = seen.grant_ends_at, seen.grant_said_at
     integration.last_attempt_at = seen.last if last is None else max(last, seen.last)
     if seen.last_ok is not None:
         integration.last_ok_at = seen.last_ok if last_ok is None else max(last_ok, seen.last_ok)

@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crewflow_assets.sync_health.measures import ERRORS, MINUTE, MINUTES_A_DAY, OWN_EXCLUDED, SECOND
+from crewflow_assets.sync_health.measures import (
+    DAY,
+    ERRORS,
+    MINUTE,
+    MINUTES_A_DAY,
+    OWN_EXCLUDED,
+    SECOND,
+    WATCHED_STRETCH,
+)
 
 if TYPE_CHECKING:
     from crewflow_assets.sync_health.contract import RateLimitForecast
@@ -43,13 +51,16 @@ def forecast(d: "Described", row: int) -> "RateLimitForecast | None":
     now = due - d["lead"][row]
     left, pace, reset_at = d["calls_left_1"][row], _pace(d, row), _reset_at(d, row)
     told_until = last + d["last_retry_after"][row] * SECOND
-    if not math.isnan(told_until) and (d["error_1"][row] == REFUSED or left <= 0):
+    stated = not math.isnan(told_until) and bool(d["error_1"][row] == REFUSED or left <= 0)
+    if stated:
         reset_at, left = told_until, 0.0
     if reset_at is not None and due >= reset_at - SCHEDULE_SLACK:
         return None
     reset = None if reset_at is None else round((reset_at - now) / MINUTE, 1)
     if left <= 0:
-        return RateLimitForecast(minutes=0, low_minutes=0, high_minutes=0, probability=1, reset_minutes=reset)
+        return RateLimitForecast(
+            minutes=0, low_minutes=0, high_minutes=0, probability=1, reset_minutes=reset, reset_stated=stated
+        )
     if pace is None or math.isnan(left):
         return None
     share = 1 - left / d["last_calls_limit"][row]
@@ -96,11 +107,12 @@ def _pace(d: "Described", row: int) -> float | None:
 def _reset_at(d: "Described", row: int) -> float | None:
     """Return when the calls begin anew after the last attempt, in microseconds: a day after they last did.
 
-    That is known where they did so once in the last 24 hours: at or before the attempt that first had more left than
-    the one before it.
+    That is inferred where they did so once in the last 24 hours, at or before the attempt that first had more left
+    than the one before it, and were reported all the time: calls of an hour begin anew more often than that.
     """
-    if d["anew_24h"][row] != 1:
+    last, due = d["micros_1"][row], d["micros"][row]
+    unwatched = DAY - d["watched_24h"][row]
+    if d["anew_24h"][row] != 1 or due - last > WATCHED_STRETCH or unwatched > due - last:
         return None
-    last = d["micros_1"][row]
     minutes = (d["anew_minute_24h"][row] - last // MINUTE) % MINUTES_A_DAY or MINUTES_A_DAY
     return float((last // MINUTE + minutes) * MINUTE)

@@ -14,6 +14,8 @@ MINUTES_A_DAY = 24 * 60
 MEMORY_ATTEMPTS = 30
 MEMORY_DAYS = 7
 """No measure looks further back than this many attempts or days."""
+WATCHED_STRETCH = 5 * HOUR
+"""Where calls left were not reported for longer, they may have begun anew unseen; four-hourly syncs run late."""
 RECENT_ATTEMPTS = (3, 7, 14, MEMORY_ATTEMPTS)
 NEIGHBOUR_MINUTES = (15, 60)
 OWN_EXCLUDED = (1, 2, 3, 4)
@@ -63,6 +65,7 @@ def _measures() -> dict[str, Measure]:
     found["latency_n_24h"] = Measure("latency", "count", micros=DAY)
     found["anew_24h"] = Measure("anew", "sum", micros=DAY)
     found["anew_minute_24h"] = Measure("anew_minute", "sum", micros=DAY)
+    found["watched_24h"] = Measure("watched", "sum", micros=DAY)
     for column in ("log_latency", "log_latency_sq"):
         found[f"{column}_7d"] = Measure(column, "sum", micros=MEMORY_DAYS * DAY)
     found["log_latency_n_7d"] = Measure("log_latency", "count", micros=MEMORY_DAYS * DAY)

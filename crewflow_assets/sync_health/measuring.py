@@ -2,7 +2,16 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from crewflow_assets.sync_health.measures import DAY, MEASURES, MEMORY_ATTEMPTS, MINUTE, MINUTES_A_DAY, Measure
+from crewflow_assets.sync_health.measures import (
+    DAY,
+    MEASURES,
+    MEMORY_ATTEMPTS,
+    MINUTE,
+    MINUTES_A_DAY,
+    SECOND,
+    WATCHED_STRETCH,
+    Measure,
+)
 from crewflow_assets.sync_health.windows import sums_before
 
 if TYPE_CHECKING:
@@ -10,6 +19,8 @@ if TYPE_CHECKING:
 
 Engine = Literal["duckdb", "pyspark"]
 ID = ("company_id", "integration_id")
+MOST_CALLS = 10**9
+"""Calls left count up to here, so that they fit into 64 bits beside a second since 1970."""
 
 
 def measured_before(t: "ibis.Table") -> "ibis.Table":
@@ -87,20 +98,31 @@ def grouped_measure(t: "ibis.Table", measure: Measure) -> "ibis.Value":
 
 
 def in_order(t: "ibis.Table", first: "ibis.IntegerValue | int" = 0) -> "ibis.Table":
-    """Add the attempt's place among its integration's, whether the outcome changed, and whether calls began anew."""
+    """Add the attempt's place among its integration's, whether the outcome changed, and whether calls began anew.
+
+    They did where more are left than when they were last reported; ``watched`` is the time since then. Both say
+    nothing where that is longer than ``WATCHED_STRETCH``.
+    """
     import ibis
 
     plain = ibis.window(group_by=ID, order_by=["micros", "event_id"])
+    before = ibis.rows_window(group_by=ID, order_by=["micros", "event_id"], preceding=(None, 1))
+    second = (t.micros // SECOND).cast("int64")
+    told = second * MOST_CALLS + ibis.least(t.calls_left, MOST_CALLS - 1)  # one number: its maximum passes over nulls
     t = t.mutate(
         place=ibis.row_number().over(plain) + first,
         before=t.succeeded.lag().over(plain),
-        left_before=t.calls_left.lag().over(plain),
+        told=ibis.ifelse(t.calls_left.notnull(), told, ibis.null("int64")).max().over(before),
     )
-    anew = (t.calls_left > t.left_before).ifelse(1, 0).fill_null(0).cast("int64")
+    left_before = t.told % MOST_CALLS
+    since = (second - ((t.told - left_before) // MOST_CALLS).cast("int64")) * SECOND
+    watched = t.calls_left.notnull() & (since <= WATCHED_STRETCH)
+    anew = (watched & (t.calls_left > left_before)).ifelse(1, 0).fill_null(0).cast("int64")
     flip = (t.succeeded != t.before).ifelse(1, 0).fill_null(0).cast("int64")
     return t.mutate(
         flip=flip,
         anew=anew,
+        watched=ibis.ifelse(watched, since, 0).fill_null(0).cast("int64"),
         anew_minute=anew * ((t.micros // MINUTE) % MINUTES_A_DAY).cast("int64"),
         onset=((t.failed == 1) & (t.before == 1)).ifelse(1, 0).fill_null(0).cast("int64"),
         ok_place=ibis.ifelse(t.ok, t.place, ibis.null("int64")),

@@ -37,7 +37,7 @@ class Online:
 
         It is due an interval after the last, and at once if overdue. ``Recent`` must be up to date.
         """
-        with self._lock:
+        with self._lock, self._recent.unchanged():
             versions = {key: self._recent.version(key) for key in keys}
             missing = [key for key, version in versions.items() if self._own.get(key, (None,))[0] != version]
             around, statuses, read = self._surroundings.at(at, missing)

@@ -33,6 +33,8 @@ SCHEDULE: frozenset[ActionName] = frozenset(("slow_down", "pause"))
 SLOW_INTERVAL_MINUTES = 30
 LONGEST_WAIT_MINUTES = 24 * 60.0
 """Calls of a day begin anew within a day; a longer wait that an API names is not believed."""
+FORECAST_PRECISION = timedelta(minutes=1)
+"""Forecasts are rounded; a schedule is not set anew for seconds."""
 SLOW_DOWN_LASTS = timedelta(hours=2)
 PAUSE_LASTS = timedelta(minutes=60)
 SHORTEST_PAUSE = timedelta(minutes=15)
@@ -114,8 +116,9 @@ def trouble_of(risk: Risk, situation: Situation, at: datetime) -> Trouble | None
         return Trouble(lead.code, lead.detail, supported=share >= LEADING_SHARE)
     if forecast is not None and forecast.probability > FORECAST_ACTS_ABOVE:
         return Trouble("rate_limit", _foreseen(forecast), supported=True)
-    if situation.grant_ends_at is not None and grant_is_ending(situation.grant_ends_at, at):
-        return Trouble("auth", _ending(situation.grant_ends_at, at), supported=True)
+    ends_at = grant_end(situation)
+    if ends_at is not None and ends_at - at <= GRANT_ENDS_WITHIN:
+        return Trouble("auth", _ending(ends_at, at), supported=True)
     return None
 
 
@@ -182,14 +185,14 @@ def slow_interval(usual: float | None, freshness: float) -> int | None:
 def reset_to_wait_for(risk: Risk, situation: Situation, at: datetime) -> datetime | None:
     """Return when the calls begin anew, where a sync before that would be wasted; else None.
 
-    That is so where no calls are left, and where the next sync will probably use up the last ones and the calls begin
-    anew before the data is too old.
+    That is so where no calls are left and the API said for how long. A moment that is only inferred is waited for no
+    longer than the data is fresh: where no calls are left, or the next sync will probably use up the last ones.
     """
     forecast = risk.forecast
     if forecast is None or forecast.reset_minutes is None or forecast.reset_minutes > LONGEST_WAIT_MINUTES:
         return None
     reset = at + timedelta(minutes=forecast.reset_minutes)
-    if _none_left(forecast):
+    if _none_left(forecast) and forecast.reset_stated:
         return reset
     fresh_from = situation.last_ok_at or at
     in_time = reset - fresh_from <= timedelta(minutes=situation.freshness_minutes)
@@ -209,14 +212,18 @@ def pause_until(situation: Situation, at: datetime) -> datetime | None:
     return until if until - at >= SHORTEST_PAUSE else None
 
 
-def grant_is_ending(ends_at: datetime | None, at: datetime) -> bool:
-    """Say whether a grant ends within the time that people are given to renew it, or has ended."""
-    return ends_at is not None and ends_at - at <= GRANT_ENDS_WITHIN
+def grant_end(situation: Situation) -> datetime | None:
+    """Return when the grant ends or has ended, as was last said; None where a sync succeeded after that."""
+    ends_at, last_ok = situation.grant_ends_at, situation.last_ok_at
+    return None if ends_at is None or (last_ok is not None and last_ok > ends_at) else ends_at
 
 
 def is_answered(action: ActionName, decided_at: datetime, situation: Situation, at: datetime) -> bool:
     """Say whether what people were asked for has come: a sync succeeded since, and no grant is about to end."""
-    if action in SCHEDULE or (action == "reauthorise" and grant_is_ending(situation.grant_ends_at, at)):
+    if action in SCHEDULE:
+        return False
+    ends_at = grant_end(situation) if action == "reauthorise" else None
+    if ends_at is not None and ends_at - at <= GRANT_ENDS_WITHIN:
         return False
     return situation.last_ok_at is not None and situation.last_ok_at > decided_at
 
@@ -257,7 +264,7 @@ def _ending(ends_at: datetime, at: datetime) -> str:
 def _until_reset(trouble: Trouble, situation: Situation, at: datetime, reset: datetime) -> Plan | None:
     """Return the schedule whose next sync comes when the calls begin anew; it may replace one that ends before."""
     if situation.schedule == "slow_down" and situation.schedule_until is not None:
-        if situation.schedule_until >= reset:
+        if situation.schedule_until >= reset - FORECAST_PRECISION:
             return None
     elif "slow_down" in situation.held or not _may_change_schedule("slow_down", situation):
         return None

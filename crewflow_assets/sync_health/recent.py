@@ -89,8 +89,22 @@ class Recent:
         with self._lock:
             begin = at - timedelta(days=KEPT_DAYS)
             if self._begin is None or begin < self._begin or begin > self._begin + timedelta(days=KEPT_DAYS):
-                self._load(begin)
-            self._take_up()
+                try:
+                    self._load(begin)
+                except BaseException:
+                    self._begin = None  # what was read so far is no beginning
+                    raise
+            try:
+                self._take_up()
+            except BaseException:
+                self._newest, self._in_doubt = None, True  # some of it may be there, and is found again
+                raise
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Let nothing be taken up or read anew meanwhile."""
+        with self._lock:
+            yield
 
     @contextmanager
     def connected(self) -> "Iterator[duckdb.DuckDBPyConnection]":
@@ -134,7 +148,7 @@ class Recent:
 
     def _load(self, begin: datetime) -> None:
         """Read the lake from a moment on, without what no measure looks at, and what the inbox has beyond it."""
-        self._begin, self._loads, self._newest, self._in_doubt = begin, self._loads + 1, None, True
+        self._begin, self._newest, self._in_doubt = begin, None, True
         self._settled = _last_before(clock.now() - COMMIT_MARGIN)
         with connected() as connection:
             self._taken = set(connection.scalars(UNSETTLED_IDS, {"after": self._settled}))
@@ -162,6 +176,7 @@ class Recent:
             with connected() as connection:
                 for rows in connection.execution_options(yield_per=ROWS_AT_ONCE).execute(since).partitions():
                     self._add(kind, rows)
+        self._loads += 1
 
     def _read(self, kind: str, names: Sequence[str], days: Sequence[Path], rest: str = "") -> None:
         """Read columns of days of the lake; ``rest`` of the query says which rows, and in which order."""

@@ -102,12 +102,19 @@ class Surroundings:
         self._statuses: tuple[int, Rows] | None = None
 
     def at(self, moment: datetime, asked: Sequence[Key] = ()) -> tuple[Rows, Rows, Rows]:
-        """Return what is known at a moment.
+        """Return what is known at a moment; ``Recent`` must stay ``unchanged`` meanwhile.
 
         Returns:
             The attempts of all integrations since some hours before at least, all statuses, and all attempts of the
             integrations asked for, which are described together with what is new.
         """
+        try:
+            return self._at(moment, asked)
+        except BaseException:
+            self._begin = None  # what was taken up in part is read anew
+            raise
+
+    def _at(self, moment: datetime, asked: Sequence[Key]) -> tuple[Rows, Rows, Rows]:
         since = moment - AROUND
         with self._recent.connected() as cursor:
             loads = self._recent.version()[0]

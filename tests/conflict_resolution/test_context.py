@@ -18,6 +18,7 @@ from crewflow_assets.handlers import EVENT_HANDLERS
 from crewflow_assets.ingest.event_kinds import PAYLOADS, EventIn
 from crewflow_assets.ingest.events import record_events
 from crewflow_assets.lake.events import stale_days, write_day
+from crewflow_assets.settings import get_settings
 from crewflow_assets.store.database import reading, transaction
 from crewflow_assets.twin.timecards.crews import Employer
 from crewflow_assets.twin.timecards.filling import events_of
@@ -233,20 +234,51 @@ def test_only_the_companies_asked_about_last_are_kept(store: Engine, monkeypatch
     assert choices_of("c-2", "c-1") == [2, 1]
 
 
-def test_no_more_than_so_many_events_are_kept_but_for_who_is_asked_about(
-    store: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(context, "MOST_EVENTS", 5)
+@pytest.fixture
+def five_events(store: Engine, monkeypatch: pytest.MonkeyPatch) -> context._Kept:
+    """Of five events the histories are kept; c-1 alone has eight, c-2 two."""
+    monkeypatch.setenv("CREWFLOW_CONFLICT_EVENTS_KEPT", "5")
+    get_settings.cache_clear()
     add_companies("c-1", "c-2")
     post([event for number in range(1, 5) for event in decided("c-1", number)])  # two events each
     post(decided("c-2", 1))
-    kept = context._kept(str(store.url))
+    return context._kept(str(store.url))
+
+
+def test_no_more_than_so_many_events_are_kept_but_for_who_is_asked_about(five_events: context._Kept) -> None:
     assert choices_of("c-2") == [1]
     assert choices_of("c-1") == [4]
-    assert (list(kept._fed), kept._events) == (["c-1"], {"c-1": 8})
+    assert (list(five_events._fed), five_events._events) == (["c-1"], {"c-1": 8})
     assert choices_of("c-2") == [1]
-    assert (list(kept._fed), kept._events) == (["c-2"], {"c-2": 2})
+    assert (list(five_events._fed), five_events._events) == (["c-2"], {"c-2": 2})
     assert choices_of("c-1", "c-2") == [4, 1]
+
+
+def test_a_company_with_more_events_than_are_kept_is_not_read_anew_at_each_request(
+    five_events: context._Kept,
+) -> None:
+    assert choices_of("c-1") == [4]
+    read_once = five_events._fed["c-1"][1]
+    assert choices_of("c-1") == choices_of("c-1") == [4]
+    assert five_events._fed["c-1"][1] is read_once
+
+
+def test_that_histories_are_let_go_of_is_told_once_a_minute(
+    five_events: context._Kept, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(context, "monotonic", lambda: now)
+    choices_of("c-2")
+    assert caplog.messages == []
+    for company in ("c-1", "c-2", "c-1", "c-2"):
+        choices_of(company)
+    assert [said[:61] for said in caplog.messages] == [
+        "histories of conflicts let go of: 1, kept: 1 companies with 8"
+    ]
+    now += context.TELL_EVERY_SECONDS
+    choices_of("c-2")
+    assert "let go of: 3, kept: 1 companies with 2 events" in caplog.messages[-1]
+    assert "CREWFLOW_CONFLICT_EVENTS_KEPT (5)" in caplog.messages[-1]
 
 
 def test_the_lake_gives_what_the_events_give(filled: list[Any]) -> None:

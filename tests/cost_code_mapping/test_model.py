@@ -267,6 +267,16 @@ def test_a_model_is_not_loaded_onto_another_encoder(tmp_path: Path) -> None:
     assert encoder().id in str(error.value)
 
 
+def test_a_model_of_the_same_checkpoint_computed_otherwise_is_only_to_be_trained_anew(tmp_path: Path) -> None:
+    predictor(nearest=1.0).save(tmp_path)
+    content = json.loads((tmp_path / FILE).read_text())
+    content["encoder"]["id"] = "0" * 12  # as before its arithmetic changed
+    (tmp_path / FILE).write_text(json.dumps(content))
+    with pytest.raises(OutdatedModelError, match=r"train the model anew: run cost_code_mapping_training") as error:
+        MappingPredictor.load(tmp_path)
+    assert "CREWFLOW_ENCODER" not in str(error.value)
+
+
 def test_a_model_of_features_that_mean_something_else_is_not_loaded(tmp_path: Path) -> None:
     predictor(nearest=1.0).save(tmp_path)
     content = json.loads((tmp_path / FILE).read_text())

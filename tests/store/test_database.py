@@ -3,13 +3,17 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import pytest
-from sqlalchemy import Engine, func, select, text
+from sqlalchemy import Engine, func, literal, select, text
 from sqlalchemy.exc import StatementError
 
 from crewflow_assets.store.database import reading, transaction
-from crewflow_assets.store.tables import Company
+from crewflow_assets.store.tables import Company, Json
 
 MOMENT = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
 
@@ -32,6 +36,27 @@ def test_moments_round_trip_as_utc_with_microseconds(store: Engine) -> None:
 def test_naive_moments_are_refused(store: Engine) -> None:
     with pytest.raises(StatementError, match="has no timezone"), transaction() as session:
         session.add(company("c-1", MOMENT.replace(tzinfo=None)))
+
+
+def through_json(store: Engine, value: Any) -> Any:
+    with store.connect() as connection:
+        found: Any = connection.scalar(select(literal({"v": value}, Json)))
+    return found["v"]
+
+
+@pytest.mark.parametrize("value", [None, True, 3, 10**17, 1.5, "é 材", [1, ["a"]], {"a": {"b": []}}, {}, []])
+def test_json_keeps_plain_values(store: Engine, value: Any) -> None:
+    assert through_json(store, value) == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [MOMENT, MOMENT.date(), timedelta(hours=1), Decimal("1.1"), {1, 2}, b"a", UUID(int=1), Path("a"), {(1, 2): 3}],
+    ids=lambda value: type(value).__name__,
+)
+def test_json_refuses_what_would_come_back_as_something_else(store: Engine, value: Any) -> None:
+    with pytest.raises((StatementError, TypeError), match=r"not JSON serializable|keys must be"):
+        through_json(store, value)
 
 
 def test_a_transaction_that_raises_writes_nothing(store: Engine) -> None:

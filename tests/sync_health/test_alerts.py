@@ -114,5 +114,5 @@ def test_an_untold_alert_whose_trouble_is_over_stays_untold(watched: Engine, mon
 def test_the_sentence_says_what_is_known() -> None:
     assert message("xero", DETAIL, 0.754) == f"The next xero sync will probably fail (75%): {DETAIL}"
     assert message("xero", "will hit its rate limit in about 2 hours", 0.2) == (
-        "xero will hit its rate limit in about 2 hours"
+        "xero: will hit its rate limit in about 2 hours"
     )

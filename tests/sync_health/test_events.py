@@ -115,6 +115,18 @@ def test_when_the_calls_of_a_day_began_anew_is_known_for_a_day() -> None:
     assert anew["i-1@2000"] == (1, 1800 % 1440)
 
 
+def test_for_how_long_calls_left_were_watched_is_known() -> None:
+    left = {0: 90, 290: 80, 300: None, 310: 95, 611: 99, 1500: 70, 1740: 60, 2000: 50}
+    rows = [sync(minute, calls_left=n, calls_limit=100) for minute, n in left.items()]
+    found = described([*rows, sync(2001)])
+    watched = {name: (row["watched_24h"] / 60e6, row["anew_24h"]) for name, row in found.items()}
+    assert watched["i-1@290"] == (0, 0)
+    assert watched["i-1@310"] == (290, 0)
+    assert watched["i-1@611"] == (310, 1)  # seen past the attempt that said nothing
+    assert watched["i-1@1740"] == (310 - 290, 1)  # not across more than five hours, a rise least of all
+    assert watched["i-1@2001"] == (240 + 260, 0)
+
+
 def test_others_count_once_their_outcome_is_known_and_an_integration_is_not_its_own_neighbour() -> None:
     other: dict[str, Any] = {"integration_id": "i-2"}
     rows = [

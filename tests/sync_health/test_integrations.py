@@ -80,12 +80,20 @@ def registered(**settings: float) -> Integration:
 
 def test_the_newest_word_on_the_end_of_the_grant_holds(company: str) -> None:
     day = timedelta(days=1)
-    post(attempt(NOON, grant_expires_in_seconds=86_400), attempt(NOON - day, grant_expires_in_seconds=1))
+    post(attempt(NOON, grant_expires_in_seconds=86_400), attempt(NOON - day, grant_expires_in_seconds=86_401))
     assert integration().grant_ends_at == NOON + day
-    post(attempt(NOON - day / 2, grant_expires_in_seconds=7), attempt(NOON + MINUTE))
+    post(attempt(NOON - day / 2, grant_expires_in_seconds=86_407), attempt(NOON + MINUTE))
     assert integration().grant_ends_at == NOON + day  # late, and without a word
     post(attempt(NOON + 2 * MINUTE, grant_expires_in_seconds=100 * 86_400))
     assert integration().grant_ends_at == NOON + 2 * MINUTE + 100 * day
+    post(attempt(NOON + 3 * MINUTE, grant_expires_in_seconds=86_399))
+    assert integration().grant_ends_at == NOON + 2 * MINUTE + 100 * day  # an access token's life
+
+
+def test_a_late_word_on_the_grant_counts_after_attempts_without_one(company: str) -> None:
+    post(attempt(NOON, ok=False))
+    post(attempt(NOON - MINUTE, grant_expires_in_seconds=100 * 86_400))
+    assert integration().grant_ends_at == NOON - MINUTE + timedelta(days=100)
 
 
 def test_registering_sets_what_is_named_and_is_audited_once(company: str) -> None:

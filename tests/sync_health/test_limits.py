@@ -22,16 +22,19 @@ def described(
     retry_after: float = math.nan,
     error: float = 0.0,
     anew: float | None = None,
+    watched_hours: float = 24.0,
 ) -> dict[str, np.ndarray]:
     """Return an integration's last calls left, oldest first, one each so many minutes; the next sync is due now.
 
-    The calls began anew once in the last 24 hours, ``anew`` minutes after this minute of the day, if given.
+    The calls began anew once in the last 24 hours, ``anew`` minutes after this minute of the day, if given, and were
+    reported for so many of these hours.
     """
     newest_first = left[::-1]
     found = {"micros": np.array([NOW]), "lead": np.array([0.0]), "last_retry_after": np.array([retry_after])}
     found["last_calls_limit"], found["error_1"] = np.array([limit]), np.array([error])
     found["anew_24h"] = np.array([0.0 if anew is None else 1.0])
     found["anew_minute_24h"] = np.array([(NOW // MINUTE + (anew or 0)) % 1440])
+    found["watched_24h"] = np.array([watched_hours * 60 * MINUTE])
     for k in range(1, 5):
         found[f"calls_left_{k}"] = np.array([newest_first[k - 1] if k <= len(left) else math.nan])
         found[f"micros_{k}"] = np.array([NOW - k * every * MINUTE if k <= len(left) else math.nan])
@@ -102,10 +105,24 @@ def test_calls_that_began_anew_since_the_last_attempt_are_no_threat() -> None:
     assert forecast(described([200, 100, 50, 0], anew=5), 0) is None  # it may be a little early
 
 
+@pytest.mark.parametrize(
+    ("watched_hours", "every", "inferred"),
+    [(23.75, 15, True), (23.7, 15, False), (2, 15, False), (24, 300, True), (24, 301, False)],
+    ids=["all day", "with a gap", "new", "seldom", "too seldom"],
+)
+def test_that_calls_of_a_day_begin_anew_is_inferred_from_a_whole_day(
+    watched_hours: float, every: float, inferred: bool
+) -> None:
+    found = forecast(described([200, 100, 50, 0], every, anew=600, watched_hours=watched_hours), 0)
+    assert found is not None
+    assert (found.reset_minutes, found.reset_stated) == (600 if inferred else None, False)
+
+
 def test_a_refusal_that_says_how_long_to_wait_is_a_limit_until_then() -> None:
     found = forecast(described([60, 50, 40, 30], retry_after=100 * 60.0, error=1.0), 0)
     assert found is not None
     assert (found.minutes, found.probability, found.reset_minutes) == (0, 1, 85)  # the attempt was 15 minutes ago
+    assert found.reset_stated
     assert forecast(described([60, 50, 40, 30], retry_after=100 * 60.0, error=3.0), 0) != found  # a server's word
     unreported = forecast(described([math.nan] * 4, retry_after=100 * 60.0, error=1.0), 0)
     assert unreported == found

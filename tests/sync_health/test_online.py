@@ -1,5 +1,6 @@
 """What is kept in memory describes a sync as the query over the store does, and changes with it."""
 
+import threading
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,12 +14,13 @@ from sqlalchemy import Engine, event
 from crewflow_assets import clock
 from crewflow_assets.ingest.event_kinds import EventIn
 from crewflow_assets.sync_health import online, surroundings
+from crewflow_assets.sync_health import recent as recent_module
 from crewflow_assets.sync_health.answering import due_table
 from crewflow_assets.sync_health.events import describe
 from crewflow_assets.sync_health.features import columns_of, feature_rows
 from crewflow_assets.sync_health.integrations import Key
 from crewflow_assets.sync_health.online import online_of
-from crewflow_assets.sync_health.recent import recent
+from crewflow_assets.sync_health.recent import Recent, recent
 from crewflow_assets.sync_health.surroundings import Floats
 from tests.sync_health.syncs import BEGIN, attempts, history, statuses, sync
 from tests.sync_health.test_table import write_lake
@@ -187,3 +189,67 @@ def test_of_a_frequent_integration_the_last_days_are_enough(sqlite_store: Engine
     trained = trained.filter(pc.equal(trained["occurred_at"], pa.scalar(at)))
     trained = trained.take(pa.array([trained["integration_id"].to_pylist().index(name) for _, name in keys]))
     np.testing.assert_array_equal(feature_rows(in_memory(keys, at)), feature_rows(columns_of(trained)))
+
+
+def test_a_read_that_fails_leaves_nothing_behind(sqlite_store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_companies(COMPANY, "c-2")
+    other = ("c-2", "i-9")
+    post(*(attempt(NOON - hours * HOUR, interval_minutes=60) for hours in range(30, 0, -1)))
+    in_memory([I_3], NOON)
+    post(attempt(NOON - HOUR / 4, ok=False, key=other, status_code=503))
+
+    def broken(*_given: Any) -> None:
+        raise MemoryError("out of memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(surroundings.Describing, "rows", broken)
+        with pytest.raises(MemoryError):
+            in_memory([I_3], NOON)
+    assert_same([I_3], NOON)
+    post(attempt(NOON - HOUR / 5, ok=False, key=other))
+    monkeypatch.setattr(recent_module, "COUNT_EVERY_SECONDS", 0)
+    add = Recent._add
+
+    def broken_after(self: Recent, kind: str, rows: Sequence[Any]) -> None:
+        add(self, kind, rows)
+        broken()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Recent, "_add", broken_after)
+        with pytest.raises(MemoryError):
+            recent().refresh(NOON)
+    assert_same([I_3, other], NOON)
+    assert in_memory([I_3], NOON)["fleet_failed_60m"] == [2]
+
+
+def test_what_is_read_anew_is_not_described_in_part(sqlite_store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_companies(COMPANY, "c-2")
+    other, later = ("c-2", "i-9"), NOON + timedelta(days=36)
+    post(*(attempt(NOON - hours * HOUR, interval_minutes=60) for hours in range(300, 0, -1)))
+    post(attempt(NOON - 3 * HOUR, key=other))
+    in_memory([I_3], NOON)
+    post(*(attempt(later - hours * HOUR, interval_minutes=60) for hours in range(5, 0, -1)))
+    stored = recent()
+    reading, go_on, found = threading.Event(), threading.Event(), []
+    last_before = recent_module._last_before
+
+    def slowly(moment: datetime) -> int:
+        reading.set()
+        assert go_on.wait(20)
+        return last_before(moment)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(recent_module, "_last_before", slowly)
+        reloading = threading.Thread(target=stored.refresh, args=(later,))
+        asking = threading.Thread(target=lambda: found.append(online_of(stored).described([I_3], later)))
+        reloading.start()
+        assert reading.wait(20)
+        asking.start()  # it was up to date when it asked
+        asking.join(0.5)
+        assert not found
+        go_on.set()
+        reloading.join(20)
+        asking.join(20)
+    assert found[0]["attempts_24h"] == [5]
+    post(attempt(later - HOUR / 4, ok=False, key=other), attempt(later - HOUR / 5, ok=False))
+    assert_same([I_3, other], later)

@@ -15,6 +15,7 @@ from crewflow_assets.sync_health.policy import (
     Risk,
     Situation,
     in_words,
+    is_answered,
     pause_until,
     plan,
     recommended,
@@ -101,10 +102,11 @@ def test_the_forecast_acts_by_its_own_threshold() -> None:
     assert found.detail == "will hit its rate limit in about 2 hours"
 
 
-def no_calls_left(reset: float | None) -> Risk:
-    return Risk(
-        0.2, [], RateLimitForecast(minutes=0, low_minutes=0, high_minutes=0, probability=1, reset_minutes=reset)
+def no_calls_left(reset: float | None, stated: bool = True) -> Risk:
+    none = RateLimitForecast(
+        minutes=0, low_minutes=0, high_minutes=0, probability=1, reset_minutes=reset, reset_stated=stated
     )
+    return Risk(0.2, [], none)
 
 
 def test_where_no_calls_are_left_the_next_sync_waits_until_they_begin_anew() -> None:
@@ -123,6 +125,13 @@ def test_where_no_calls_are_left_the_next_sync_waits_until_they_begin_anew() -> 
     assert unbelieved.interval_minutes == 30
 
 
+@pytest.mark.parametrize(("reset", "interval"), [(235, 240), (236, 30), (1320, 30)])
+def test_a_moment_that_is_only_inferred_is_waited_for_while_the_data_is_fresh(reset: float, interval: int) -> None:
+    found = plan(no_calls_left(reset, stated=False), situation(), NOON)
+    assert found is not None
+    assert found.interval_minutes == interval
+
+
 def test_that_no_calls_are_left_goes_before_what_the_model_takes_for_the_cause() -> None:
     unsure = Risk(0.9, risk(0.9, "latency").factors, no_calls_left(60).forecast)
     found = plan(unsure, situation(), NOON)
@@ -135,6 +144,8 @@ def test_a_wait_takes_the_place_of_a_slower_schedule_that_ends_before_and_of_not
     standing = {"schedule": "slow_down", "held": slowed}
     assert plan(no_calls_left(90), situation(until=NOON + 60 * MINUTE, **standing), NOON) is not None  # type: ignore[arg-type]
     assert plan(no_calls_left(90), situation(until=NOON + 90 * MINUTE, **standing), NOON) is None  # type: ignore[arg-type]
+    assert plan(no_calls_left(90.9), situation(until=NOON + 90 * MINUTE, **standing), NOON) is None  # type: ignore[arg-type]
+    assert plan(no_calls_left(91.1), situation(until=NOON + 90 * MINUTE, **standing), NOON) is not None  # type: ignore[arg-type]
     paused = situation(schedule="pause", until=NOON + 60 * MINUTE)
     assert plan(no_calls_left(90), paused, NOON) is None
     assert plan(no_calls_left(90), situation(held=slowed), NOON) is None  # someone took it back
@@ -164,12 +175,22 @@ def test_people_are_asked_before_a_grant_ends() -> None:
     found = plan(HEALTHY, ends, NOON)
     assert found is not None
     assert (found.action, found.detail) == ("reauthorise", "the grant ends in about 3 days unless it is renewed")
-    over = plan(HEALTHY, situation(grant_ends=NOON), NOON)
+    over = plan(HEALTHY, situation(grant_ends=NOON, last_ok=NOON - 5 * MINUTE), NOON)
     assert over is not None
     assert over.detail == "the grant has ended"
     down = plan(risk(0.9, "api_down"), ends, NOON)
     assert down is not None
     assert down.action == "pause"
+
+
+def test_a_grant_that_ended_by_its_word_and_serves_still_has_not_ended() -> None:
+    ended = NOON - timedelta(days=40)
+    renewed = situation(grant_ends=ended, last_ok=ended + MINUTE)
+    assert trouble_of(HEALTHY, renewed, NOON) is None
+    assert is_answered("reauthorise", ended, renewed, NOON)
+    over = situation(grant_ends=ended, last_ok=ended - MINUTE)
+    assert trouble_of(HEALTHY, over, NOON) is not None
+    assert not is_answered("reauthorise", ended - 2 * MINUTE, over, NOON)
 
 
 def test_a_dormant_integration_is_left_alone() -> None:
@@ -221,6 +242,7 @@ RISKS = st.builds(
         high_minutes=st.none() | st.floats(0, 1e6),
         probability=st.floats(0, 1),
         reset_minutes=st.none() | st.floats(0.1, 1e5),
+        reset_stated=st.booleans(),
     ),
 )
 PAST = st.none() | st.integers(0, 3000).map(lambda n: NOON - n * MINUTE)

@@ -78,7 +78,9 @@ def test_who_is_asked_before_a_grant_ends_is_asked_until_it_is_renewed(watched: 
 def test_a_sync_waits_until_the_calls_begin_anew_even_where_it_was_slowed(watched: Engine) -> None:
     limited = risk(0.9, "rate_limit")
     watch(NOON, {I_3: limited})
-    out = RateLimitForecast(minutes=0, low_minutes=0, high_minutes=0, probability=1, reset_minutes=200)
+    out = RateLimitForecast(
+        minutes=0, low_minutes=0, high_minutes=0, probability=1, reset_minutes=200, reset_stated=True
+    )
     for _ in range(2):
         watch(NOON + TICK, {I_3: risk(0.9, "rate_limit", forecast=out)})
     assert [(a.state, a.until, a.interval_minutes) for a in actions()] == [
@@ -175,7 +177,7 @@ def test_a_request_is_answered_by_a_sync_that_succeeds(watched: Engine) -> None:
 def test_a_rate_limit_that_is_foreseen_slows_the_sync_before_it_is_at_risk(watched: Engine) -> None:
     report = watch(NOON, {I_3: risk(0.2, forecast=forecast(0.8))})
     assert (report.at_risk, report.actions, report.told) == (0, 1, 1)
-    assert everything(OutboxCommand)[1].payload["message"] == "quickbooks will hit its rate limit in about 2 hours"
+    assert everything(OutboxCommand)[1].payload["message"] == "quickbooks: will hit its rate limit in about 2 hours"
 
 
 def test_dormant_integrations_are_scored_but_neither_acted_on_nor_told(watched: Engine) -> None:

@@ -10,8 +10,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("integrations", sa.Column("grant_ends_at", sa.DateTime(timezone=True), nullable=True))
+    for name in ("grant_ends_at", "grant_said_at"):
+        op.add_column("integrations", sa.Column(name, sa.DateTime(timezone=True), nullable=True))
 
 
 def downgrade() -> None:
+    op.drop_column("integrations", "grant_said_at")
     op.drop_column("integrations", "grant_ends_at")

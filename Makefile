@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# What is imported is compiled then; the rest need not be.
+export PIP_NO_COMPILE := 1
 
 .PHONY: help demo test up lint install clean
 

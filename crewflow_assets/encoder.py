@@ -145,6 +145,11 @@ class Encoder:
         return unit
 
 
+def by_number(embeddings: Floats) -> Floats:
+    """Return embeddings laid out number by number: so, a few others are soonest multiplied with them."""
+    return np.asfortranarray(embeddings)
+
+
 def stored_beside(folder: Path) -> Path:
     """Return the file that keeps an exported encoder's embeddings: not inside, since exports are packed."""
     return folder.with_name(f"{folder.name}-embeddings.db")

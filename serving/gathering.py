@@ -1,8 +1,10 @@
 """Single requests of one model that wait for each other anyway are answered as one batch.
 
-Nothing is held back: a request that finds its model idle is answered at once and alone. What arrives meanwhile is
-answered together, which takes a model far less time than one by one. Which have so much in common is said by their
-``gathers`` and ``gathers_with``: all of a model, or those of one company; the rest are answered by themselves.
+A request that finds its model idle is answered at once and alone. What arrives meanwhile is answered together, which
+takes a model far less time than one by one. Where two batches may run at a time, the second begins once as many wait
+as are in the first: taken one by one as they come, eight clients' requests ended in batches of two, and so in batches
+of four. None waits longer than for one batch. Which have so much in common is said by their ``gathers`` and
+``gathers_with``: all of a model, or those of one company; the rest are answered by themselves.
 """
 
 import asyncio
@@ -41,7 +43,16 @@ class _Waiting:
 class _Queue:
     def __init__(self) -> None:
         self.waiting: deque[_Waiting] = deque()
+        self.batches = 0
         self.running = 0
+        """Requests in them."""
+
+    def next(self, at_once: int) -> int:
+        """Return how many of the waiting are answered now: their share of all, once that many wait."""
+        if self.batches == at_once:
+            return 0
+        share = min(-(-(len(self.waiting) + self.running) // at_once), MOST_GATHERED)
+        return share if share <= len(self.waiting) else 0
 
 
 class Gathering:
@@ -77,23 +88,27 @@ class Gathering:
         future: asyncio.Future[PredictionResponse] = asyncio.get_running_loop().create_future()
         queue.waiting.append(_Waiting(request, arrived, future))
         at_once = AT_ONCE_OF_ALL if request.gathers_with is None else AT_ONCE
-        if queue.running < at_once:
-            queue.running += 1
-            task = asyncio.create_task(self._work(key, queue, at_once))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        self._begin(key, queue, at_once)
         return await future
 
-    async def _work(self, key: tuple[str | None, str], queue: _Queue, at_once: int) -> None:
+    def _begin(self, key: tuple[str | None, str], queue: _Queue, at_once: int) -> None:
+        while share := queue.next(at_once):
+            taken = [queue.waiting.popleft() for _ in range(share)]
+            queue.batches += 1
+            queue.running += share
+            task = asyncio.create_task(self._work(key, queue, at_once, taken))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        if not queue.batches and not queue.waiting:
+            self._queues.pop(key, None)
+
+    async def _work(self, key: tuple[str | None, str], queue: _Queue, at_once: int, taken: list[_Waiting]) -> None:
         try:
-            while queue.waiting:
-                share = -(-len(queue.waiting) // at_once)  # leaves the other its half
-                taken = [queue.waiting.popleft() for _ in range(min(share, MOST_GATHERED))]
-                await self._settle(taken)
+            await self._settle(taken)
         finally:
-            queue.running -= 1
-            if not queue.running and not queue.waiting:
-                self._queues.pop(key, None)
+            queue.batches -= 1
+            queue.running -= len(taken)
+            self._begin(key, queue, at_once)
 
     async def _settle(self, taken: list[_Waiting]) -> None:
         requests, arrived = [one.request for one in taken], [one.arrived for one in taken]

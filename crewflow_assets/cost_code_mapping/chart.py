@@ -23,7 +23,7 @@ from crewflow_assets.cost_code_mapping.text import (
     vectors,
     words,
 )
-from crewflow_assets.encoder import encoder
+from crewflow_assets.encoder import by_number, encoder
 
 Floats = NDArray[np.float32]
 
@@ -109,8 +109,8 @@ class Chart:
         self.position = {target.code: i for i, target in enumerate(self.targets)}
         self.names = Weighted.of(vectors([target.name for target in self.targets]))
         self.contexts = Weighted.of(vectors([target.context for target in self.targets]))
-        self.embeddings = encoder().encode([spoken(target.name) for target in self.targets])
-        self.context_embeddings = encoder().encode([spoken(target.context) for target in self.targets])
+        self.embeddings = by_number(encoder().encode([spoken(target.name) for target in self.targets]))
+        self.context_embeddings = by_number(encoder().encode([spoken(target.context) for target in self.targets]))
         vocabularies = [frozenset(words(target.context)) for target in self.targets]
         self.cost_types = np.array([cost_type(t.name) or cost_type(t.parent or "") for t in self.targets], object)
         self.by_cost_type: dict[str | None, Floats] = {

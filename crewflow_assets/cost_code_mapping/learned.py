@@ -14,7 +14,7 @@ from crewflow_assets.cost_code_mapping.pool import FEATURES as POOL_FEATURES
 from crewflow_assets.cost_code_mapping.pool import Pool, pool_features
 from crewflow_assets.cost_code_mapping.ranker import Queries
 from crewflow_assets.cost_code_mapping.text import normalised, spoken, unordered
-from crewflow_assets.encoder import encoder
+from crewflow_assets.encoder import by_number, encoder
 
 Floats = NDArray[np.floating]
 
@@ -71,7 +71,7 @@ class Learned:
 
 @lru_cache(maxsize=64)
 def _adapted_chart(learned: Learned, chart: Chart) -> Floats:
-    return learned.adaptation.targets(chart.context_embeddings)
+    return by_number(learned.adaptation.targets(chart.context_embeddings))
 
 
 @lru_cache(maxsize=64)

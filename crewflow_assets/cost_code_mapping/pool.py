@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from crewflow_assets.cost_code_mapping.text import normalised, unordered
-from crewflow_assets.encoder import encoder
+from crewflow_assets.encoder import by_number, encoder
 
 Floats = NDArray[np.float32]
 
@@ -56,7 +56,7 @@ class Pool:
 
     def votes(self, sources: Floats) -> Floats:
         """Return the weight of like names that went to each of ``targets``, shape (sources, targets)."""
-        weights = np.exp(SHARPNESS * (sources @ self.embeddings.T - 1))
+        weights = np.exp(SHARPNESS * (sources @ _by_number(self).T - 1))
         votes: Floats = (_gathering(self) @ weights.T).T
         return votes
 
@@ -81,6 +81,11 @@ class Pool:
             return cls(
                 file.get_tensor("embeddings"), file.get_tensor("places"), {name: i for i, name in enumerate(names)}
             )
+
+
+@lru_cache(maxsize=16)
+def _by_number(pool: Pool) -> Floats:
+    return by_number(pool.embeddings)
 
 
 @lru_cache(maxsize=16)

@@ -129,7 +129,7 @@ def test_arrivals_are_kept_while_requests_wait_and_are_tried_again(monkeypatch: 
     ticks = count(100)
     monkeypatch.setattr(gathering_module, "perf_counter", lambda: float(next(ticks)))
     model = Model(BAD_INPUT[0])
-    requests = [asked("a"), asked("bad"), asked("b"), asked("c", None), asked("d")]
+    requests = [asked("a"), asked("b"), asked("bad"), asked("c", None), asked("d")]
     all_of(model, requests)
     arrivals = {request.text: 100.0 + place for place, request in enumerate(requests)}
     assert model.batches.count(["bad"]) == 1
@@ -231,6 +231,47 @@ def test_a_slow_company_holds_up_no_other() -> None:
         return texts([quick])[0]
 
     assert asyncio.run(one_waits()) == "quick"
+
+
+def test_a_second_batch_begins_once_as_many_wait_as_are_in_the_first() -> None:
+    async def eight_clients() -> list[list[str]]:
+        model, ends = Model(), list[asyncio.Event]()
+
+        async def slowly(work: Callable[[], list[PredictionResponse]]) -> list[PredictionResponse]:
+            ends.append(asyncio.Event())
+            await ends[-1].wait()
+            return work()
+
+        async def ask(*names: str) -> None:
+            tasks.extend(asyncio.create_task(gathering.one(asked(name))) for name in names)
+            await settled()
+
+        async def end(batch: int) -> None:
+            ends[batch].set()
+            await settled()
+
+        async def settled() -> None:
+            for _ in range(10):
+                await asyncio.sleep(0)
+
+        gathering, tasks = Gathering(model.answer, slowly), list[asyncio.Task[PredictionResponse]]()
+        await ask("a")
+        assert len(ends) == 1  # nobody before it
+        await ask(*"bcdefgh")
+        assert len(ends) == 2
+        await end(0)
+        assert len(ends) == 3  # four of the six that wait, as seven are here
+        await end(1)
+        await ask("i")
+        assert len(ends) == 3  # three wait, beside four
+        await ask("j")
+        assert len(ends) == 4
+        await end(2)
+        await end(3)
+        await asyncio.gather(*tasks)
+        return model.batches
+
+    assert asyncio.run(eight_clients()) == [["a"], ["b"], ["c", "d", "e", "f"], ["g", "h", "i", "j"]]
 
 
 def test_a_client_that_has_gone_leaves_the_others_their_answers() -> None:

@@ -5,17 +5,11 @@ from prometheus_client import Counter, Gauge, Histogram
 OF_A_VERSION = ("model", "model_version", "variant")
 
 PREDICTIONS = Counter("crewflow_predictions", "Predictions answered.", OF_A_VERSION)
-PREDICTION_SECONDS = Histogram(
-    "crewflow_prediction_seconds",
-    "Time from a request's arrival, single or batch, to the model's answer; a batch counts once.",
-    ["model"],
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60),
-)
 LATENCY = Histogram(
     "crewflow_prediction_latency_seconds",
-    "The same time as it is logged with each prediction; one of a batch took as long as the batch.",
+    "Time from a request's arrival to the model's answer, as it is logged; one of a batch took as long as the batch.",
     OF_A_VERSION,
-    buckets=(0.0025, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 10),
+    buckets=(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 10, 60),
 )
 AUTOMATIC = Counter("crewflow_automatic", "Predictions that may be acted on without asking a person.", OF_A_VERSION)
 WITHHELD = Counter("crewflow_withheld", "Predictions whose automation was withheld for measurement.", OF_A_VERSION)

@@ -108,8 +108,6 @@ class Predictions:
         ]
         ended, created_at = perf_counter(), clock.now()
         seconds = [ended - at for at in arrived]
-        for one in seconds:
-            metrics.PREDICTION_SECONDS.labels(self.spec.name).observe(one)
         took = seconds if len(seconds) == len(scoped) else seconds * len(scoped)
         self._log.add(
             [

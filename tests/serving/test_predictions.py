@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 from crewflow_assets.models import MODEL_SPECS
 from crewflow_assets.store.database import reading
 from crewflow_assets.store.tables import Prediction
-from serving import gathering, keyring, metrics, predictions, service
+from serving import gathering, keyring, predictions, service
 from serving.runtime import Runtime
 from tests.serving.conftest import MAPPING_INPUT, bearer, check_problem, new_key
 from tests.serving.fakes import REGISTER, EchoRequest, FakeSource
@@ -233,22 +233,14 @@ def test_every_prediction_is_logged(client: TestClient, own: dict[str, str], run
     assert rows(runtime)[-1].inputs["target_accounts"] == MAPPING_INPUT["target_accounts"]
 
 
-def observed() -> tuple[float, float]:
-    """How many requests the histogram saw, and the sum of their seconds."""
-    histogram = metrics.PREDICTION_SECONDS.labels("echo")
-    return sum(bucket.get() for bucket in histogram._buckets), histogram._sum.get()
-
-
-def test_requests_answered_together_are_logged_and_observed_with_what_each_took(
+def test_requests_answered_together_are_logged_with_what_each_took(
     client: TestClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(predictions, "perf_counter", lambda: 100.0)
-    number, total = observed()
     requests = [EchoRequest(text=text, company_id="c-17") for text in ("a", "b", "c")]
     answers = runtime.predictions["echo"].singly(requests, [99.5, 98.0, 99.75])
     latencies = {row.id: row.latency_ms for row in rows(runtime)}
     assert [latencies[answer.prediction_id] for answer in answers] == [500, 2000, 250]
-    assert observed() == pytest.approx((number + 3, total + 2.75))
 
 
 def test_latency_counts_from_the_arrival(
@@ -261,13 +253,10 @@ def test_latency_counts_from_the_arrival(
     monkeypatch.setattr(gathering, "perf_counter", lambda: 98.0)
     monkeypatch.setattr(service, "perf_counter", lambda: 97.0)
     monkeypatch.setattr(predictions, "perf_counter", lambda: 100.0)
-    number, total = observed()
     for headers in (own, platform):  # may be gathered, and may not
         assert client.post(ONE, json={"text": "single"}, headers=headers).status_code == 200
-    assert observed() == pytest.approx((number + 2, total + 4))
     batch = {"inputs": [{"text": "a"}, {"text": "b", "version": "1.0"}, {"text": "c"}]}
     assert client.post(BATCH, json=batch, headers=own).status_code == 200
-    assert observed() == pytest.approx((number + 3, total + 7)), "a batch is one request"
     latencies = sorted((str(row.inputs["text"]), row.latency_ms) for row in rows(runtime))
     assert latencies == [("a", 3000), ("b", 3000), ("c", 3000), ("single", 2000), ("single", 2000)]
 

@@ -32,8 +32,9 @@ class MLProblem(Exception):  # noqa: N818  # named as in RFC 9457
 class MLClient:
     """Asks one server for predictions.
 
-    A request that could not be delivered, or was answered 429 or 503 with ``Retry-After``, is sent again a few times:
-    a prediction changes nothing, so asking twice is harmless.
+    A request that could not be delivered, or was answered 429 or 503 with ``Retry-After``, is sent again a few times.
+    A prediction decides nothing, so asking twice is harmless; that a retry strategy was asked for twice counts twice
+    against the budget of retries.
 
     Args:
         url: Where the gateway or a model's service is.

@@ -32,7 +32,7 @@ from crewflow_assets.store.conflict_tables import Conflict, ConflictResolution
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What the model says about a conflict as it stands in ``inputs`` (``ledger.inputs_of``)."""
+    """What the model says about a conflict as it stands in ``inputs`` (``standing.inputs_of``)."""
 
     inputs: Mapping[str, Any]
     action: Resolution
@@ -48,13 +48,13 @@ def record(session: Session, *, company_id: str, conflict: ConflictRecorded, dec
 
     Raises:
         NotFoundError: the company is unknown.
-        InvalidInputError: the values do not contradict, or do not fit the type.
+        InvalidInputError: the values do not contradict, or do not fit the type, or the last sync is in the future.
         ConflictError: the id belongs to a conflict of another record or one that is resolved with other values, or
             the record has an undecided conflict of the type under another id.
     """
     at = clock.now()
     ledger = ConflictLedger(session, [company_id], at)
-    problems = [FieldProblem(loc, text) for loc, text in problems_of(conflict)]
+    problems = [FieldProblem(loc, text) for loc, text in problems_of(conflict, at)]
     if problems:
         raise InvalidInputError("the conflict was not recorded", tuple(problems))
     known = conflicts_named(session, company_id, [conflict.conflict_id]).get(conflict.conflict_id)
@@ -121,12 +121,12 @@ def decide(
 
 
 def decide_automatically(
-    session: Session, *, company_id: str, conflict_id: str, proposal: Proposal
+    session: Session, *, company_id: str, conflict_id: str, proposal: Proposal | None
 ) -> tuple[dict[str, Any], str | None]:
-    """Let the model's proposal stand where that is allowed and sure enough; else a person decides.
+    """Let the model's proposal stand where that is allowed and sure enough; else, and without one, a person decides.
 
     Returns:
-        The conflict, and why a person decides; None where the proposal stands, and where it was withheld.
+        The conflict, and why a person decides; None where the proposal stands or was withheld, and without one.
 
     Raises:
         NotFoundError: company or conflict unknown.
@@ -140,7 +140,7 @@ def decide_automatically(
             f"conflict {conflict_id!r} was decided by {standing.decided_by!r} already ({standing.action}, decision "
             f"{standing.id!r}); the model decides what is open alone"
         )
-    if conflict.blind:
+    if conflict.blind or proposal is None:
         return answer_of(conflict, None), None
     if reason := _why_a_person(ledger, conflict, proposal):
         return answer_of(conflict, None), reason

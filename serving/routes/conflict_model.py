@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 
 from crewflow_assets.conflict_resolution import actions, switches
 from crewflow_assets.conflict_resolution.contract import ConflictRequest, ConflictResponse
-from crewflow_assets.conflict_resolution.queue import answer_of
 from crewflow_assets.conflict_resolution.standing import inputs_of
 from crewflow_assets.contract import Contract
 from crewflow_assets.errors import NotFoundError, NotReadyError
@@ -59,10 +58,8 @@ def automatically(
                 raise
             missing = str(error)
 
-    def act(session: Session) -> dict[str, Any]:
-        if asked is None:
-            found = session.get_one(Conflict, conflict.id)
-            return {**answer_of(found, None), "review_reason": missing, "suggestions": None}
+    proposal = None
+    if asked is not None:
         proposal = actions.Proposal(
             inputs=inputs,
             action=asked.recommended_resolution.action,
@@ -72,9 +69,13 @@ def automatically(
             model_version=asked.model_version,
             prediction_id=asked.prediction_id,
         )
+
+    def act(session: Session) -> dict[str, Any]:
         answer, why = actions.decide_automatically(
             session, company_id=company_id, conflict_id=conflict_id, proposal=proposal
         )
+        if asked is None:
+            return {**answer, "review_reason": missing, "suggestions": None}
         shown = why is not None and not answer["blind"]
         suggestions = [one.model_dump() for one in asked.suggestions] if shown else None
         return {**answer, "review_reason": why, "suggestions": suggestions}

@@ -130,6 +130,17 @@ def test_what_is_unsure_waits_with_suggestions(client: TestClient, keyed: Any, o
     check_problem(client.post("/v1/conflicts/x-1/resolve", json={"decided_by": "u-3"}, headers=keyed("k-4")), 409)
 
 
+@pytest.mark.parametrize("mode", ["off", "suggest", "automatic"])
+def test_the_model_is_not_asked_about_what_is_decided(client: TestClient, keyed: Any, mode: str) -> None:
+    switch = {"conflict_type": "hours_mismatch", "mode": mode, "decided_by": "u-1"}
+    assert client.post("/v1/conflicts/switches", json=switch, headers=keyed("switch")).status_code == 200
+    client.post("/v1/conflicts", json={**BODY, "external_value": 2.0}, headers=keyed("k-1"))
+    choice = {"resolution": "use_external", "decided_by": "u-2"}
+    assert client.post("/v1/conflicts/x-1/resolve", json=choice, headers=keyed("k-2")).status_code == 200
+    asked = client.post("/v1/conflicts/x-1/resolve", json={"decided_by": "u-3"}, headers=keyed("k-3"))
+    check_problem(asked, 409, "u-2")
+
+
 def test_without_a_model_or_permission_a_person_decides(
     client: TestClient, keyed: Any, own: dict[str, str], model: SureModel
 ) -> None:

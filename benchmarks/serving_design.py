@@ -1,8 +1,9 @@
 """A peer of the serving benchmark: mapping as the requirements sketch it, BERT in torch and a linear head of 500.
 
-Tuned: fast tokenizer, inference mode, one torch thread a request and as many requests at once as there are cores.
-The checkpoint is the one that the product uses (bert-base has eight times the weights in its layers); the head is
-random, since only its speed is asked. `uvicorn benchmarks.serving_design:app`
+Tuned: fast tokenizer, inference mode, one torch thread a request and, unless the environment says otherwise, as many
+requests at once as there are cores. The checkpoint is the one that the product uses; or BERT is as large as
+`bert-base-uncased`, which the requirements name, with random weights like the head, since only its speed is asked.
+`uvicorn benchmarks.serving_design:app`
 """
 
 import os
@@ -17,6 +18,8 @@ from crewflow_assets.cost_code_mapping.contract import MappingRequest
 from crewflow_assets.encoder import LONGEST, checkpoint
 
 HEAD = 500
+AT_ONCE, BASE_SIZE = "CREWFLOW_BENCHMARK_AT_ONCE", "CREWFLOW_BENCHMARK_BASE_SIZE"
+"""Environment: how many requests are answered at once, and, if set, that BERT is of the size of its base model."""
 
 state: dict[str, Any] = {}
 
@@ -24,14 +27,17 @@ state: dict[str, Any] = {}
 @asynccontextmanager
 async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
     import torch
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
     state["tokenizer"] = AutoTokenizer.from_pretrained(checkpoint(), use_fast=True)
-    state["bert"] = AutoModel.from_pretrained(checkpoint(), add_pooling_layer=True).eval()
+    if os.environ.get(BASE_SIZE):
+        state["bert"] = BertModel(BertConfig()).eval()  # type: ignore[no-untyped-call]  # the size of bert-base-uncased
+    else:
+        state["bert"] = AutoModel.from_pretrained(checkpoint(), add_pooling_layer=True).eval()
     state["head"] = torch.nn.Linear(state["bert"].config.hidden_size, HEAD).eval()
-    state["threads"] = CapacityLimiter(os.cpu_count() or 1)
+    state["threads"] = CapacityLimiter(int(os.environ.get(AT_ONCE, os.cpu_count() or 1)))
     yield
 
 

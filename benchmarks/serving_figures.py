@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.serving_servers import BARE, DESIGN, MLFLOW, OURS, UNLOGGED
+from benchmarks.serving_servers import BARE, DESIGN, DESIGN_BASE, DESIGN_ONE, MLFLOW, OURS, UNLOGGED
 
 SINGLE, REPEATED, BATCH, REPEATED_BATCH, ALONE, ALONE_BATCH = (
     "single",
@@ -117,6 +117,8 @@ def ratios(found: Found) -> list[Ratio]:
     """Return the comparisons that were promised; each round is compared with itself, since it shares the noise."""
     asked = (
         ("requests/s, ours over the PRD's design", (OURS, SINGLE), (DESIGN, SINGLE), 2.5),
+        ("the same, which answers one request at a time", (OURS, SINGLE), (DESIGN_ONE, SINGLE), 2.5),
+        ("the same, with BERT of base size", (OURS, SINGLE), (DESIGN_BASE, SINGLE), 2.5),
         ("requests/s, ours over mlflow models serve", (OURS, SINGLE), (MLFLOW, SINGLE), 2.5),
         ("the same, repeated texts", (OURS, REPEATED), (MLFLOW, REPEATED), 2.5),
         ("requests/s, ours over the bare route", (OURS, SINGLE), (BARE, SINGLE), None),

@@ -13,6 +13,7 @@ from time import perf_counter, sleep
 from typing import Any
 
 from benchmarks.postgres import free_port
+from benchmarks.serving_design import AT_ONCE, BASE_SIZE
 from crewflow_assets import registry
 from crewflow_assets.settings import get_settings
 
@@ -21,12 +22,14 @@ START_SECONDS = 180
 BIN = Path(sys.executable).parent
 
 Input = Mapping[str, Any]
-OURS, UNLOGGED, MLFLOW, BARE, DESIGN = (
+OURS, UNLOGGED, MLFLOW, BARE, DESIGN, DESIGN_ONE, DESIGN_BASE = (
     "crewflow gateway",
     "the same without logs",
     "mlflow models serve",
     "bare FastAPI route, same model",
     "PRD's design: torch BERT + head of 500",
+    "PRD's design, one request at a time",
+    "PRD's design, BERT of base size",
 )
 
 
@@ -79,6 +82,8 @@ def servers(model: str, token: str, *, design: str | None) -> list[Server]:
     found.append(_fastapi(BARE, "benchmarks.serving_bare:app", "/predict_batch", CREWFLOW_BENCHMARK_MODEL=model))
     if design is not None:
         found.append(_fastapi(DESIGN, design, None))
+        found.append(_fastapi(DESIGN_ONE, design, None, **{AT_ONCE: "1"}))
+        found.append(_fastapi(DESIGN_BASE, design, None, **{BASE_SIZE: "yes"}))
     return found
 
 

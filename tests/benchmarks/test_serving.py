@@ -51,7 +51,7 @@ def test_bodies_are_what_each_server_takes(home: Path) -> None:
     assert bodies(known[MLFLOW], 5) == [{"dataframe_records": inputs}]
     assert known[OURS].headers == {"Authorization": "Bearer cfk_x"}
     assert known[DESIGN].batch is None
-    assert len({tuple(server.command(1)) for server in known.values()}) == len(known)
+    assert len({(*server.command(1), *server.environment.items()) for server in known.values()}) == len(known)
 
 
 @pytest.mark.parametrize(("cycle", "seconds"), [(False, 60.0), (True, 0.2)])

@@ -74,8 +74,3 @@ class PredictionResponse(Contract):
     def automatic(self) -> bool:
         """Whether what it says may be done without asking a person."""
         return False
-
-
-def example_of(model: type[BaseModel]) -> dict[str, Any]:
-    """Build one example object from the fields' first examples; fields without one are left out."""
-    return {name: field.examples[0] for name, field in model.model_fields.items() if field.examples is not None}

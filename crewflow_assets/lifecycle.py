@@ -187,10 +187,15 @@ def evaluation_metadata(evaluation: Evaluation) -> dict[str, dg.MetadataValue[An
     ]
     metadata: dict[str, dg.MetadataValue[Any]] = {"figures": _table(rows)}
     for name, png in evaluation.plots.items():
-        metadata[name] = dg.MetadataValue.md(f"![{name}](data:image/png;base64,{b64encode(png).decode()})")
+        metadata[name] = picture(name, png)
     for name, table in evaluation.tables.items():
         metadata[name] = dg.MetadataValue.md(table.to_markdown(index=False))
     return metadata
+
+
+def picture(name: str, png: bytes) -> dg.MarkdownMetadataValue:
+    """Return a plot as Dagster shows it, inside the metadata; the name stands in for those who cannot see it."""
+    return dg.MetadataValue.md(f"![{name}](data:image/png;base64,{b64encode(png).decode()})")
 
 
 def _rounded(value: float | None) -> float | None:

@@ -184,7 +184,7 @@ def describe(spec: ModelSpec) -> list[VersionInfo]:
     aliases = _aliases(spec)
     if aliases is None:
         return []
-    versions = client().search_model_versions(f"name = '{spec.name}'", max_results=1000)
+    versions = client().search_model_versions(f"name = '{spec.name}'")
     infos = [info_of(version, aliases) for version in versions if LABEL in version.tags]
     return sorted(infos, key=lambda info: info.number, reverse=True)
 

@@ -1,9 +1,9 @@
 """The backtest as an asset: the champions in simulated worlds that no training has seen, with the PRD's table 4."""
 
-from base64 import b64encode
-
 import dagster as dg
 from pydantic import Field
+
+from crewflow_assets.lifecycle import picture
 
 MODELS = ("sync_health", "retry_strategy", "conflict_resolution")
 
@@ -11,10 +11,10 @@ MODELS = ("sync_health", "retry_strategy", "conflict_resolution")
 class BacktestConfig(dg.Config):
     """How large a run is."""
 
-    draws: int = Field(50, ge=2, description="Draws of the worlds, with parameters from their ranges.")
-    integrations: int = Field(10, ge=1, description="Of each draw.")
-    days: int = Field(5, ge=1, description="Counted, after a week of warm-up.")
-    companies: int = Field(4, ge=1, description="With timecards, of each draw.")
+    draws: int = Field(50, ge=2, description="Simulated worlds, each with parameters drawn from their ranges.")
+    integrations: int = Field(10, ge=1, description="Integrations in each world.")
+    days: int = Field(5, ge=1, description="Days that count in each world, after a week of warm-up.")
+    companies: int = Field(4, ge=1, description="Companies with timecards in each world.")
 
 
 @dg.asset(
@@ -45,11 +45,10 @@ def policies(context: dg.AssetExecutionContext, config: BacktestConfig) -> dg.Ma
         ConflictSize(config.draws, config.companies),
         told,
     )
-    picture = b64encode(plot(found)).decode()
     return dg.MaterializeResult(
         metadata={
             "report": dg.MetadataValue.md(markdown(found)),
-            "plot": dg.MetadataValue.md(f"![failures fewer](data:image/png;base64,{picture})"),
+            "plot": picture("failures fewer", plot(found)),
             "versions": dg.MetadataValue.json(dict(found.versions)),
             "not_reached": [row.metric for row in prd_table(found) if row.reached == "no"],
             "draws": config.draws,

@@ -1,6 +1,5 @@
 """Experiments as an asset: a look at each running one every night, with its confidence sequence and what followed."""
 
-from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +8,7 @@ import dagster as dg
 from crewflow_assets.experiments.analysis import Results
 from crewflow_assets.experiments.ledger import RUNNING, every
 from crewflow_assets.experiments.looks import look, looks_of
+from crewflow_assets.lifecycle import picture
 from crewflow_assets.store.database import reading
 from crewflow_assets.store.experiment_tables import Experiment, ExperimentLook
 
@@ -78,8 +78,7 @@ def _metadata(name: str, row: Experiment, taken: ExperimentLook) -> dict[str, An
     for metric in row.metrics:
         png = sequence_plot(looks, metric, began=row.started_at, title=f"{name}: treatment minus control")
         if png is not None:
-            image = f"![{metric}](data:image/png;base64,{b64encode(png).decode()})"
-            found[f"{name}: {metric}"] = dg.MetadataValue.md(image)
+            found[f"{name}: {metric}"] = picture(metric, png)
     return found
 
 

@@ -17,7 +17,7 @@ from crewflow_assets.spec import ModelCode
 from crewflow_assets.store.database import reading, transaction
 from crewflow_assets.sync_health.integrations import number_of_integrations
 from crewflow_assets.sync_health.watch import MODEL, answering_scorer, tick
-from pipelines.lake import MOST_RUNS_A_TICK, days, range_tags
+from pipelines.lake import days, range_tags, this_hour
 
 if TYPE_CHECKING:  # the code location loads without MLflow
     from crewflow_assets.registry import LoadedModel
@@ -134,7 +134,7 @@ def watch_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.
     description="Asks for the scores of days that are over, once the lake holds all their sync attempts.",
 )
 def unscored(_context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """Request the unscored days: one run a day, or one run for the range when many are missing."""
+    """Request the unscored days in one run, whole or not at all: days before a scored one are not looked for."""
     with reading() as session:
         missing = unscored_days(session)
         waiting = len(stale_days(session, "sync_attempt")) if missing else 0
@@ -142,8 +142,6 @@ def unscored(_context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | d
         yield dg.SkipReason("every day that is over is scored")
     elif waiting:
         yield dg.SkipReason(f"waiting until the lake has taken up {waiting} days of sync attempts")
-    elif len(missing) > MOST_RUNS_A_TICK:
-        yield dg.RunRequest(run_key=f"{missing[0]}/{missing[-1]}", tags=range_tags(missing[0], missing[-1]))
     else:
-        for day in missing:
-            yield dg.RunRequest(run_key=day.isoformat(), partition_key=day.isoformat())
+        key = f"{missing[0]}/{missing[-1]}/{this_hour()}"
+        yield dg.RunRequest(run_key=key, tags=range_tags(missing[0], missing[-1]))

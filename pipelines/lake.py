@@ -1,4 +1,8 @@
-"""The lake as assets: one for each event kind, partitioned by UTC day, and the sensor that keeps it fresh."""
+"""The lake as assets: one for each event kind, partitioned by UTC day, and the sensor that keeps it fresh.
+
+Dagster carries out a run key once, whatever became of the run, so keys end with the hour: what a failed run left
+undone is asked for again in the next one.
+"""
 
 import warnings
 from collections.abc import Iterator
@@ -6,6 +10,7 @@ from datetime import date
 
 import dagster as dg
 
+from crewflow_assets import clock
 from crewflow_assets.ingest.event_kinds import EARLIEST, PAYLOADS
 from crewflow_assets.lake.events import stale_days, write_day
 from crewflow_assets.store.database import reading
@@ -65,14 +70,19 @@ def new_events(_context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest |
         fresh = fresh and not stale
         if len(stale) > MOST_RUNS_A_TICK:
             first, last = min(stale), max(stale)
-            key = f"{kind}/{first}/{last}/{sum(stale.values())}"
+            key = f"{kind}/{first}/{last}/{sum(stale.values())}/{this_hour()}"
             yield dg.RunRequest(run_key=key, job_name=job.name, tags=range_tags(first, last))
             continue
         for day, count in stale.items():
-            key = f"{kind}/{day}/{count}"
+            key = f"{kind}/{day}/{count}/{this_hour()}"
             yield dg.RunRequest(run_key=key, job_name=job.name, partition_key=day.isoformat())
     if fresh:
         yield dg.SkipReason("the lake holds every event of the inbox")
+
+
+def this_hour() -> str:
+    """Return the present hour, UTC, as run keys end."""
+    return f"{clock.now():%Y-%m-%dT%H}"
 
 
 def range_tags(first: date, last: date) -> dict[str, str]:

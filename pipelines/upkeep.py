@@ -40,6 +40,8 @@ GROUPS = {
     "integrations": Upkeep("team:integrations", timedelta(hours=26), timedelta(hours=50)),
     "experiments": DAILY,
     "monitoring": DAILY,
+    # nothing schedules it: it is run by hand, once a month or after a change of policy
+    "backtest": Upkeep("team:machine-learning", timedelta(days=31), timedelta(days=62)),
     **{spec.name: of_model(spec) for spec in MODEL_SPECS},
 }
 ASSETS = {"integrations/watch": Upkeep("team:integrations", timedelta(minutes=45), timedelta(hours=2))}

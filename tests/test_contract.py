@@ -16,9 +16,7 @@ from crewflow_assets.contract import (
     Probability,
     System,
     Text,
-    example_of,
 )
-from crewflow_assets.cost_code_mapping.contract import MappingRequest, Suggestion
 from crewflow_assets.ingest.event_kinds import SyncAttempt
 from crewflow_assets.models import MODEL_SPECS
 from crewflow_assets.retry_strategy.contract import RetryRequest
@@ -92,16 +90,6 @@ def test_versions_are_aliases_or_labels(version: str) -> None:
 def test_other_versions_are_refused(version: str) -> None:
     with pytest.raises(ValidationError):
         PredictionRequest(version=version)
-
-
-def test_examples_are_built_from_the_fields_that_have_one() -> None:
-    assert example_of(Suggestion) == {
-        "target_code": "50100",
-        "target_name": "Electrical Labor",
-        "confidence": 0.95,
-        "reason": "Similar to 12 other electrical codes you mapped to 50100",
-    }
-    assert example_of(MappingRequest)["crewflow_cost_code"] == "ELEC-105"
 
 
 def with_leaf(value: Any, new: Any) -> Iterator[Any]:

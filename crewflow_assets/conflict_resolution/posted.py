@@ -40,7 +40,7 @@ def record_conflict_events(session: Session, events: Sequence[RecordedEvent]) ->
         payload = recorded.payload
         assert isinstance(payload, ConflictRecorded)
         place = ("events", recorded.index, "payload")
-        wrong = [FieldProblem((*place, *loc), text) for loc, text in problems_of(payload)]
+        wrong = [FieldProblem((*place, *loc), text) for loc, text in problems_of(payload, recorded.event.occurred_at)]
         problems += wrong
         if wrong:
             continue

@@ -14,8 +14,8 @@ from crewflow_assets.ingest.event_kinds import ConflictRecorded
 from crewflow_assets.store.conflict_tables import Conflict
 
 
-def problems_of(conflict: ConflictRecorded) -> list[tuple[tuple[str | int, ...], str]]:
-    """Return the fields of a report that do not contradict, or do not fit its type, with what is wrong."""
+def problems_of(conflict: ConflictRecorded, at: datetime) -> list[tuple[tuple[str | int, ...], str]]:
+    """Return the fields of a report that do not contradict, or do not fit its type or moment, with what is wrong."""
     if set(conflict.values) != {"crewflow", "external"}:
         return [(("values",), f"has {sorted(conflict.values)}; name the values of crewflow and external")]
     fields = conflict.model_dump(include=set(Contradiction.model_fields))
@@ -24,6 +24,11 @@ def problems_of(conflict: ConflictRecorded) -> list[tuple[tuple[str | int, ...],
         Contradiction.model_validate(fields | told)
     except ValidationError as error:
         return [(tuple(found["loc"]), found["msg"].removeprefix("Value error, ")) for found in error.errors()]
+    if conflict.last_sync_timestamp > at:
+        synced = conflict.last_sync_timestamp.isoformat()
+        return [
+            (("last_sync_timestamp",), f"{synced} is later than the report itself ({at.isoformat()}); check clocks")
+        ]
     return []
 
 

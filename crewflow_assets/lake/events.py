@@ -118,9 +118,16 @@ def stale_days(session: Session, kind: str) -> dict[date, int]:
         if count is not None and count != _rows_written(kind, day):
             stale[day] = count
     if not stale:
-        _made(mark.parent)
-        mark.write_text(looked_at.isoformat())
+        _write(mark, looked_at.isoformat())
     return stale
+
+
+def _write(file: Path, text: str) -> None:
+    """Write a file at once: sensors and runs read it from other processes, and a killed one leaves the old text."""
+    with TemporaryDirectory(prefix=".unfinished-", dir=_made(file.parent)) as unfinished:
+        new = Path(unfinished) / file.name
+        new.write_text(text)
+        new.replace(file)
 
 
 def _as_date(value: Any) -> date:

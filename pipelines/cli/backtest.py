@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipelines.cli.options import in_a_folder
+
 if TYPE_CHECKING:  # commands load what they need when they run
     from rich.console import Console
     from rich.progress import TaskID
@@ -13,29 +15,33 @@ if TYPE_CHECKING:  # commands load what they need when they run
 
 
 def backtest(
-    draws: Annotated[int, typer.Option(min=2, help="Draws of the worlds, with parameters from their ranges.")] = 50,
-    integrations: Annotated[int, typer.Option(min=1, help="That sync in each draw.")] = 10,
-    days: Annotated[int, typer.Option(min=1, help="Counted, after a week of warm-up.")] = 5,
-    companies: Annotated[int, typer.Option(min=1, help="With timecards in each draw.")] = 4,
+    draws: Annotated[
+        int, typer.Option(min=2, help="Simulated worlds, each with parameters drawn from their ranges.")
+    ] = 50,
+    integrations: Annotated[int, typer.Option(min=1, help="Integrations in each world.")] = 10,
+    days: Annotated[int, typer.Option(min=1, help="Days that count in each world, after a week of warm-up.")] = 5,
+    companies: Annotated[int, typer.Option(min=1, help="Companies with timecards in each world.")] = 4,
     company: Annotated[
         str | None, typer.Option(help="Replay this company's recorded history instead of simulated worlds.")
     ] = None,
     fit: Annotated[
-        bool, typer.Option("--fit", help="Fit the models on simulated worlds first, instead of taking the champions.")
+        bool, typer.Option("--fit", help="Fit the models on simulated worlds first, instead of using the champions.")
     ] = False,
-    output: Annotated[Path | None, typer.Option(help="Write the report here as Markdown as well.")] = None,
-    plots: Annotated[Path | None, typer.Option(help="Write the plot into this directory.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Also write the report to this Markdown file.", callback=in_a_folder)
+    ] = None,
+    plots: Annotated[Path | None, typer.Option(help="Write the plot into this folder.", file_okay=False)] = None,
 ) -> None:
-    """Judge the models together: the PRD's table 4, before and after, beside the best that could be done.
+    """Evaluate the models together: the PRD's table 4, before and after, beside a ceiling.
 
     Twelve combinations of {fixed, AWS-style, learned} retries, {no prevention, sync-health actions} and {manual,
-    learned} conflict resolution act in the same simulated worlds, whose outages, ended grants, refused records and
-    conflicts are the same in each. Read it so: "before" is what the PRD starts from, "after" all three models
-    together, and the ceiling knows the hidden state; "reached?" goes by the interval over draws. What still fails is
-    broken down by its cause.
+    learned} conflict resolution act in the same simulated worlds: outages, ended grants, refused records and
+    conflicts are identical in each. In the report, "before" is the PRD's starting point, "after" is all three models
+    together, and the ceiling is a policy that knows the hidden state; "reached?" is decided by the interval over
+    worlds. What still fails is broken down by cause.
 
-    With --company nothing is simulated: the company's own log is replayed as far as it can be, and what it cannot
-    tell is said.
+    With --company nothing is simulated: the company's own log is replayed as far as possible, and the report says
+    what the log cannot tell.
 
     \b
     Examples:

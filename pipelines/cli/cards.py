@@ -5,9 +5,13 @@ from typing import Annotated
 
 import typer
 
+from pipelines.cli.options import in_a_folder
+
 
 def cards(
-    output: Annotated[Path, typer.Option(help="The folder to write them into.")] = Path("docs/models"),
+    output: Annotated[Path, typer.Option(help="The folder to write them into.", callback=in_a_folder)] = Path(
+        "docs/models"
+    ),
 ) -> None:
     """Write a card for each model: purpose, data, figures with intervals by slice, gates, versions, limits.
 
@@ -25,7 +29,5 @@ def cards(
     from crewflow_assets.monitoring.cards import write_cards
     from crewflow_assets.settings import get_settings
 
-    if not output.parent.is_dir():
-        raise typer.BadParameter(f"there is no folder {output.parent}; make it first", param_hint="--output")
     for path in write_cards(output, MODEL_SPECS, scale=get_settings().scale, now=clock.now()):
         Console().print(f"written: {path}", highlight=False)

@@ -104,14 +104,14 @@ def deliver(
     poll: Annotated[float, typer.Option(min=0.1, help="With --watch: seconds between looks.")] = 5.0,
     give_up: Annotated[
         str | None,
-        typer.Option(metavar="KEY", help="End this pending command as refused; what it decided is re-opened."),
+        typer.Option(metavar="KEY", help="End this pending command as refused; the decision behind it is re-opened."),
     ] = None,
     reason: Annotated[str, typer.Option(help="With --give-up: why.", callback=said)] = "given up by an operator",
 ) -> None:
     """Send the outbox's commands to CREWFLOW_WEBHOOK_URL, in order for each record.
 
     A command that cannot be delivered waits and is tried again, every hour at the latest. One that the
-    receiver refuses re-opens what it decided. docs/webhooks.md is the contract for receivers.
+    receiver refuses re-opens the decision behind it. docs/webhooks.md is the contract for receivers.
 
     \b
     Examples:

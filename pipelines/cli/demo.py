@@ -17,14 +17,14 @@ if TYPE_CHECKING:  # the command line starts faster without them
 
     from crewflow_assets.spec import ModelSpec
 
-START_SECONDS = 120
+START_SECONDS, STOP_SECONDS = 120, 30
 QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}  # Dagster keeps the events all the same
 
 
 def demo() -> None:
     """Fill an empty installation with a simulated world, train every model, and ask each one question over HTTP.
 
-    Safe to run again: a filled database is left as it is, and what did not change is not trained again.
+    Safe to run again: a filled database is left as it is, and what has not changed is not trained again.
 
     \b
     Examples:
@@ -59,14 +59,22 @@ def demo() -> None:
 def _fill(console: "Console") -> None:
     from rich.progress import Progress
 
+    from crewflow_assets.errors import ConflictError
     from crewflow_assets.handlers import EVENT_HANDLERS
     from crewflow_assets.settings import get_settings
     from crewflow_assets.twin.fill import fill, is_empty
 
+    settings = get_settings()
+    begun = settings.root / "demo.filling"
+    if begun.exists() and not is_empty():
+        raise ConflictError(
+            f"an earlier run was interrupted while it filled the database, so the simulated world is incomplete; "
+            f"delete {settings.root}{' and the database' if settings.database_url else ''}, and run this again"
+        )
     if not is_empty():
         console.print("The database has companies already; it is left as it is.")
         return
-    settings = get_settings()
+    begun.touch()
     with Progress(console=console) as progress:
         task = progress.add_task("Simulated companies", total=None)
 
@@ -74,6 +82,7 @@ def _fill(console: "Console") -> None:
             progress.update(task, completed=done, total=total)
 
         filled = fill(scale=settings.scale, seed=settings.seed, handlers=EVENT_HANDLERS, progress=show)
+    begun.unlink()
     console.print(
         f"{filled.companies} companies: {filled.accounts} accounts, {filled.items} cost codes and projects, "
         f"{filled.decisions} decisions of people, {filled.syncs} syncs, {filled.retries} retries, "
@@ -124,13 +133,14 @@ def _gateway(console: "Console") -> Iterator[str]:
     import httpx
 
     from crewflow_assets.settings import get_settings
-    from pipelines.cli.processes import ROOT, environment, gateway
+    from pipelines.cli.processes import ROOT, environment, free_port, gateway
 
-    url = f"http://127.0.0.1:{get_settings().gateway_port}"
+    port = free_port(get_settings().gateway_port)  # `crewflow up` may run beside it, of this installation or another
+    url = f"http://127.0.0.1:{port}"
     log = get_settings().root / "gateway.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            gateway().command, env=environment(), cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
+            gateway(port).command, env=environment(), cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
         )
         try:
             with console.status("Gateway: starting …"):
@@ -138,7 +148,11 @@ def _gateway(console: "Console") -> Iterator[str]:
             yield url
         finally:
             process.terminate()
-            process.wait(timeout=30)
+            try:
+                process.wait(timeout=STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def _wait(ready: Callable[[], bool], process: "subprocess.Popen[bytes]", log: Path) -> None:

@@ -38,12 +38,12 @@ def drill(
     system: Annotated[str, typer.Option(help="Whose API: quickbooks, sage or xero.")] = "quickbooks",
     integrations: Annotated[int, typer.Option(min=3, max=300, help="How many simulated integrations sync.")] = 30,
 ) -> None:
-    """Rehearse an outage: the alert, the pause, the resumption, the resolution, and the audit log of it.
+    """Rehearse an outage: alert, pause, resumption and resolution, shown in the audit log.
 
-    Two weeks of syncs of a simulated world go in as events. Then an API goes down, and the watch runs every 15
-    simulated minutes as a Dagster job with the champion, later every two hours; its commands are delivered to a
-    receiver that carries them out in the world. All of it happens in a home folder of its own, `drill` under
-    CREWFLOW_HOME; the runs show in Dagster.
+    Two weeks of syncs of a simulated world are posted as events. Then an API goes down; the watch runs every 15
+    simulated minutes as a Dagster job with the champion (every two hours once the outage is over), and its commands
+    are delivered to a receiver that carries them out in the world. Everything happens in a home folder of its own,
+    `drill` under CREWFLOW_HOME; the runs appear in Dagster.
 
     \b
     Examples:

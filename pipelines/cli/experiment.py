@@ -6,11 +6,12 @@ from typing import Annotated, Any
 import typer
 
 from crewflow_assets.store.database import reading, transaction
+from pipelines.cli.columns import print_columns
 from pipelines.cli.options import By, Why
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="""Compare versions of a model: companies are assigned to arms, daily looks stop harm and propose a winner.
+    help="""Compare versions of a model: companies are assigned to arms; daily looks stop harm and propose a winner.
 
     \b
     Examples:
@@ -33,12 +34,13 @@ def start(
         list[str], typer.Option(help="NAME=VERSION:PERCENT, once for each arm; one is named control.")
     ],
     metric: Annotated[
-        list[str], typer.Option(help="What is compared; the first decides the winner, all are watched for harm.")
+        list[str],
+        typer.Option(help="What is compared: the first metric decides the winner, all are watched for harm."),
     ],
     by: By,
-    days: Annotated[int, typer.Option(help="How long it runs at most.")] = 30,
+    days: Annotated[int, typer.Option(help="How many days it runs at most.")] = 30,
 ) -> None:
-    """Start an experiment now; the gateway follows within seconds.
+    """Start an experiment now; the gateway applies it within seconds.
 
     \b
     Example:
@@ -54,7 +56,7 @@ def start(
         {
             "name": name,
             "model": model,
-            "variants": dict(map(_variant, variant)),
+            "variants": _variants(variant),
             "metrics": metric,
             "duration_days": days,
         }
@@ -63,7 +65,7 @@ def start(
     champion = next((label for label, aliases in versions.items() if registry.CHAMPION in aliases), None)
     with transaction() as session:
         row = ledger.start(session, config, versions=versions, champion=champion, by=by)
-    typer.echo(f"{row.name} runs until {row.ends_at:%Y-%m-%d %H:%M} UTC; the first look comes with the next night")
+    typer.echo(f"{row.name} runs until {row.ends_at:%Y-%m-%d %H:%M} UTC; the first look is taken next night")
 
 
 @app.command("list")
@@ -92,12 +94,12 @@ def list_experiments() -> None:
         )
         for one in found
     ]
-    _table([("name", "model", "state", "from", "to", "last look", "winner"), *rows])
+    print_columns([("name", "model", "state", "from", "to", "last look", "winner"), *rows])
 
 
 @app.command()
 def status(name: Name) -> None:
-    """Show an experiment with what its last look found.
+    """Show an experiment and what its last look found.
 
     Example: crewflow experiment status mapping-model-v2
     """
@@ -110,7 +112,7 @@ def status(name: Name) -> None:
 
 @app.command()
 def look(name: Name) -> None:
-    """Look at the data now and act on it, as happens every night; looking often does not make it err more often.
+    """Look at the data now and act on it, as happens every night; frequent looks do not invalidate the result.
 
     Example: crewflow experiment look mapping-model-v2
     """
@@ -137,7 +139,7 @@ def stop(name: Name, by: By, why: Why) -> None:
 
 @app.command()
 def resume(name: Name, by: By, why: Why) -> None:
-    """Take back that an experiment stopped itself for harm; it does not stop for harm again.
+    """Resume an experiment that stopped itself for harm; it will not stop itself for harm again.
 
     Example: crewflow experiment resume mapping-model-v2 --by dana --why "the slower mapping is wanted"
     """
@@ -150,7 +152,7 @@ def resume(name: Name, by: By, why: Why) -> None:
 
 @app.command()
 def approve(name: Name, by: By, why: Why) -> None:
-    """Make the proposed winner's version champion, and end the experiment. `crewflow model rollback` takes it back.
+    """Make the proposed winner's version champion and end the experiment; `crewflow model rollback` reverses it.
 
     Example: crewflow experiment approve mapping-model-v2 --by dana --why "shown to be better"
     """
@@ -158,6 +160,15 @@ def approve(name: Name, by: By, why: Why) -> None:
 
     row, arm = ledger.approve(name, by=by, why=why)
     typer.echo(f"{row.model} {arm.version}, the arm {arm.name!r} of {name}, is champion")
+
+
+def _variants(texts: list[str]) -> dict[str, dict[str, str | float]]:
+    found: dict[str, dict[str, str | float]] = {}
+    for name, arm in map(_variant, texts):
+        if name in found:
+            raise typer.BadParameter(f"{name!r} is given twice; name each arm once", param_hint="--variant")
+        found[name] = arm
+    return found
 
 
 def _variant(text: str) -> tuple[str, dict[str, str | float]]:
@@ -188,19 +199,20 @@ def _show(one: dict[str, Any]) -> None:
         )
         for arm in one["variants"]
     ]
-    _table([("variant", "version", "share", "companies", "with outcome"), *arms])
+    print_columns([("variant", "version", "share", "companies", "with outcome"), *arms])
     if one["looked_at"] is None:
         typer.echo(
-            "nobody has looked yet; the first look comes with the next night, or with: crewflow experiment look"
+            f"no look was taken yet; the first one comes next night, or with: crewflow experiment look {one['name']}"
         )
         return
     if not one["sample_ratio_ok"]:
         typer.secho("companies by arm are not as planned: the results below mean nothing", fg=typer.colors.RED)
     heading = ("metric", "variant", "control", "treatment", "difference", "at any look 95 %", "reading", "companies")
-    _table([heading, *map(_result, one["results"])])
+    print_columns([heading, *map(_result, one["results"])])
     typer.echo(f"{one['looked_at'][:16]}: {one['verdict']}: {one['why']}")
     if one["winner"] and not one["approved_by"]:
-        typer.echo(f"proposed: {one['winner']}; promote it with: crewflow experiment approve {one['name']}")
+        approve = f"crewflow experiment approve {one['name']} --by YOU --why REASON"
+        typer.echo(f"proposed: {one['winner']}; promote it with: {approve}")
 
 
 def _count(number: int | None) -> str:
@@ -230,9 +242,3 @@ def _signed(value: float | None, relative: bool) -> str:
 
 def _plain(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
-
-
-def _table(rows: list[tuple[str, ...]]) -> None:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

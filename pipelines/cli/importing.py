@@ -99,9 +99,7 @@ def import_command(
     What people have mapped already, one row for each cost code or project:
       crewflow import mappings mapped.csv --company c-17 --system quickbooks
     """
-    from sqlalchemy.exc import OperationalError, ProgrammingError
-
-    from crewflow_assets.errors import CrewflowError, InvalidInputError
+    from crewflow_assets.errors import InvalidInputError
     from crewflow_assets.ingest.files import import_file
 
     errors = Console(stderr=True, highlight=False)
@@ -132,14 +130,6 @@ def import_command(
         )
     except InvalidInputError as error:
         _show_problems(error, errors, None if all_problems else SHOWN)
-        raise typer.Exit(1) from None
-    except CrewflowError as error:
-        errors.print(Text(str(error), style="bold red"))
-        raise typer.Exit(1) from None
-    except (OperationalError, ProgrammingError) as error:
-        reason = str(error.orig).splitlines()[0]
-        message = f"the database cannot be used: {reason}; check CREWFLOW_DATABASE_URL, then run: crewflow db upgrade"
-        errors.print(Text(message, style="bold red"))
         raise typer.Exit(1) from None
     _show_report(report, file.name, Console(highlight=False), errors)
     if what is What.accounts and not dry_run:

@@ -7,10 +7,11 @@ import typer
 from crewflow_assets.store.database import reading, transaction
 from crewflow_assets.sync_health.dashboard import overview
 from crewflow_assets.sync_health.integrations import register
+from pipelines.cli.columns import print_columns
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="""List a company's integrations, and set what their events do not tell.
+    help="""List a company's integrations, and set what cannot be learned from their events.
 
     \b
     Examples:
@@ -26,12 +27,13 @@ def set_integration(
     company: Annotated[str, typer.Option(help="The company.")],
     integration: Annotated[str, typer.Option("--id", help="The integration's id, as its events carry it.")],
     system: Annotated[str, typer.Option(help="The accounting system that it connects to.")],
-    interval: Annotated[float | None, typer.Option(help="Minutes between syncs, until events tell.")] = None,
+    interval: Annotated[float | None, typer.Option(help="Minutes between syncs, until events report it.")] = None,
     freshness: Annotated[
-        float | None, typer.Option(help="Minutes within which a sync that is due has to be completed; 240 at first.")
+        float | None,
+        typer.Option(help="Minutes within which a sync that is due has to be completed; 240 by default."),
     ] = None,
 ) -> None:
-    """Make an integration known before its first sync, or change its freshness limit.
+    """Register an integration before its first sync, or change its freshness limit.
 
     \b
     Examples:
@@ -57,7 +59,7 @@ def set_integration(
 
 @app.command("list")
 def list_integrations(company: Annotated[str, typer.Option(help="The company.")]) -> None:
-    """List a company's integrations with the risk that the last tick of the watch found.
+    """List a company's integrations with the risk found by the last run of the watch.
 
     Example: crewflow integration list --company c-1
     """
@@ -84,7 +86,4 @@ def list_integrations(company: Annotated[str, typer.Option(help="The company.")]
     if len(table) == 1:
         typer.echo(f"no integration of {company} is known yet; they become so with their first sync_attempt event")
         return
-    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-    for line in table:
-        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        typer.echo("  ".join(cells).rstrip())
+    print_columns(table)

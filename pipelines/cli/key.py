@@ -6,10 +6,11 @@ import typer
 
 from crewflow_assets.store import keys
 from crewflow_assets.store.database import reading, transaction
+from pipelines.cli.columns import print_columns
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="""Make, list and revoke keys of the HTTP API.
+    help="""Create, list and revoke keys of the HTTP API.
 
     \b
     Examples:
@@ -22,17 +23,20 @@ app = typer.Typer(
 )
 
 
+KeyId = Annotated[int, typer.Argument(min=1, max=2**63 - 1, help="The key's id, as `crewflow key list` shows it.")]
+
+
 @app.command()
 def create(
     name: Annotated[str, typer.Option(help="Who uses the key, such as backend.")],
-    company: Annotated[str | None, typer.Option(help="The company whose data the key opens.")] = None,
-    platform: Annotated[bool, typer.Option("--platform", help="Open all companies' data instead.")] = False,
+    company: Annotated[str | None, typer.Option(help="The company whose data the key gives access to.")] = None,
+    platform: Annotated[bool, typer.Option("--platform", help="Give access to all companies' data instead.")] = False,
     per_minute: Annotated[
         int | None,
-        typer.Option(help="Requests this key may make a minute; without, the setting holds."),
+        typer.Option(help="Requests per minute this key may make; by default CREWFLOW_REQUESTS_PER_MINUTE."),
     ] = None,
 ) -> None:
-    """Make a key and print its token, once: only a hash of it is kept.
+    """Create a key and print its token, once: only a hash of it is stored.
 
     The token alone goes to standard output, so that it can be piped into a secret store.
 
@@ -53,7 +57,7 @@ def create(
 
 @app.command("list")
 def list_keys() -> None:
-    """List all keys with what they open; revoked ones too."""
+    """List all keys with their scope, revoked ones included."""
     with reading() as session:
         rows = keys.list_keys(session)
     if not rows:
@@ -65,20 +69,17 @@ def list_keys() -> None:
         made = row.created_at.isoformat(timespec="seconds")
         limit = str(row.requests_per_minute or "-")
         table.append((str(row.id), row.name, row.company_id or "the platform", row.hint, limit, made, revoked))
-    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-    for line in table:
-        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        typer.echo("  ".join(cells).rstrip())
+    print_columns(table)
 
 
 @app.command("limit")
 def set_limit(
-    key_id: Annotated[int, typer.Argument(help="The key's id, as `crewflow key list` shows it.")],
+    key_id: KeyId,
     per_minute: Annotated[
-        int | None, typer.Option(help="Requests a minute; without, the installation's limit holds again.")
+        int | None, typer.Option(help="Requests per minute; without it, the installation's limit applies again.")
     ] = None,
 ) -> None:
-    """Set how many requests a key may make a minute in each worker; services follow within seconds.
+    """Set how many requests per minute a key may make to each worker; services follow within seconds.
 
     \b
     Examples:
@@ -92,8 +93,8 @@ def set_limit(
 
 
 @app.command()
-def revoke(key_id: Annotated[int, typer.Argument(help="The key's id, as `crewflow key list` shows it.")]) -> None:
-    """Close a key for good; requests that carry it get 401 from then on.
+def revoke(key_id: KeyId) -> None:
+    """Revoke a key for good; requests that carry it get 401 from then on.
 
     Example: crewflow key revoke 3
     """

@@ -58,16 +58,20 @@ def explain(error: Exception) -> str | None:
     from pydantic import ValidationError  # the command line starts faster without these
     from sqlalchemy.exc import OperationalError, ProgrammingError
 
-    from crewflow_assets.errors import CrewflowError
+    from crewflow_assets.errors import CrewflowError, InvalidInputError
 
+    if isinstance(error, InvalidInputError):
+        unsaid = (problem.msg for problem in error.problems if problem.msg not in str(error))
+        return ": ".join([str(error), *list(unsaid)[:1]])
     if isinstance(error, CrewflowError):
         return str(error)
     if isinstance(error, ValidationError):
         return "; ".join(_named(error.title, one) for one in error.errors(include_url=False))
     if isinstance(error, OperationalError | ProgrammingError):
-        return f"the database cannot be used ({error.orig}); is it there, and up to date? Run: crewflow db upgrade"
+        reason = str(error.orig).splitlines()[0]
+        return f"the database cannot be used: {reason}; check CREWFLOW_DATABASE_URL, then run: crewflow db upgrade"
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}; name another place, or mend this one"
+        return f"{error.filename}: {error.strerror}; choose another place, or fix this one"
     return None
 
 
@@ -93,7 +97,7 @@ app = typer.Typer(
 
 @app.callback()
 def main(
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more about what is done.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more details.")] = False,
 ) -> None:
     """Set up logging for every command."""
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(message)s")

@@ -1,17 +1,15 @@
 """``crewflow model``: which versions there are, which one answers, and who or what decided that."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from pipelines.cli.columns import print_columns
 from pipelines.cli.options import By, Why
-
-if TYPE_CHECKING:  # commands load what they need when they run
-    from collections.abc import Sequence
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="""Models and their versions: list them, approve or reject a candidate, go back to an earlier champion.
+    help="""Models and their versions: list them, approve or reject a candidate, roll back to an earlier champion.
 
     \b
     Examples:
@@ -32,7 +30,7 @@ def list_models(
         bool, typer.Option("--figures", help="Show all figures of each version, beside their baselines.")
     ] = False,
 ) -> None:
-    """List every version with its figures, aliases and what was decided about it, the last training, open alerts.
+    """List every version with its figures, aliases and the decision about it, the last training and open alerts.
 
     \b
     Examples:
@@ -71,7 +69,7 @@ def list_models(
         if len(table) == 1:
             typer.echo("  no version yet; `crewflow demo`, or its training in Dagster, makes one\n")
             continue
-        _print(table)
+        print_columns(table, indent="  ")
         if figures:
             for version in registry.describe(spec):
                 for name, text in sorted(version.figures.items()):
@@ -81,7 +79,7 @@ def list_models(
 
 @app.command()
 def approve(model: Model, version: Version, by: By, why: Why) -> None:
-    """Make the version champion that waits for approval; the services follow within seconds.
+    """Promote the version that waits for approval to champion; the services follow within seconds.
 
     Example: crewflow model approve conflict_resolution 1.4 --by dana --why "figures hold on our own reviews"
     """
@@ -94,7 +92,7 @@ def approve(model: Model, version: Version, by: By, why: Why) -> None:
 
 @app.command()
 def reject(model: Model, version: Version, by: By, why: Why) -> None:
-    """Refuse the version that waits for approval; no training proposes it again.
+    """Reject the version that waits for approval; no training proposes it again.
 
     Example: crewflow model reject conflict_resolution 1.4 --by dana --why "worse for duplicates"
     """
@@ -112,10 +110,10 @@ def rollback(
     why: Why,
     to: Annotated[str | None, typer.Option(help="The version to go back to; by default the champion before.")] = None,
 ) -> None:
-    """Make an earlier champion champion again; the services follow within seconds, without restart.
+    """Roll back to an earlier champion; the services follow within seconds, without a restart.
 
-    No training promotes the version that is rolled back. A newer one that passes its gates is promoted as ever,
-    unless `crewflow model approval` says that a person decides.
+    No training promotes the version that was rolled back. A newer one that passes its gates is promoted as usual,
+    unless `crewflow model approval` requires a person's approval.
 
     \b
     Examples:
@@ -136,7 +134,7 @@ def approval(
     by: By,
     why: Why,
 ) -> None:
-    """Let a model's promotions wait for a person, or let its gates decide alone as at first.
+    """Require a person's approval for a model's promotions, or let its gates decide alone (the default).
 
     \b
     Examples:
@@ -172,11 +170,4 @@ def history_of(model: Model) -> None:
     if len(table) == 1:
         typer.echo(f"nothing was decided about {model} yet")
         return
-    _print(table)
-
-
-def _print(table: "Sequence[Sequence[str]]") -> None:
-    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-    for line in table:
-        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        typer.echo("  " + "  ".join(cells).rstrip())
+    print_columns(table, indent="  ")

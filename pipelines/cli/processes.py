@@ -1,6 +1,8 @@
 """The long-running processes of an installation: what they are, and their environment."""
 
+import errno
 import os
+import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,11 +35,26 @@ def environment() -> dict[str, str]:
     }
 
 
-def gateway() -> Process:
-    """Return the HTTP gateway."""
-    port = str(get_settings().gateway_port)
-    command = (script("bentoml"), "serve", "serving.gateway:service", "--host", "127.0.0.1", "--port", port)
-    return Process("gateway", command, f"http://127.0.0.1:{port}/docs")
+def gateway(port: int | None = None) -> Process:
+    """Return the HTTP gateway, at ``CREWFLOW_GATEWAY_PORT`` unless another port is given."""
+    at = str(port or get_settings().gateway_port)
+    command = (script("bentoml"), "serve", "serving.gateway:service", "--host", "127.0.0.1", "--port", at)
+    return Process("gateway", command, f"http://127.0.0.1:{at}/docs")
+
+
+def free_port(wanted: int) -> int:
+    """Return the port on loopback, or any that is free where another process listens there."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return int(probe.getsockname()[1])
+    raise OSError(errno.EADDRINUSE, "no port is free on 127.0.0.1")
 
 
 def all_processes() -> list[Process]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from pipelines.cli.importing import System
+from pipelines.cli.options import in_a_folder
 
 PAGE = 500
 COLUMNS = ("code", "name", "suggestion", "confidence", "method", "reason")
@@ -18,20 +19,24 @@ def suggest(
         Literal["cost_code", "project"], typer.Option(help="What to map: cost codes or projects.")
     ] = "cost_code",
     state: Annotated[
-        Literal["review", "mapped", "all"], typer.Option(help="Which: those to review, those mapped, or all.")
+        Literal["review", "mapped", "all"],
+        typer.Option(help="Items to list: those to review, those already mapped, or all."),
     ] = "all",
     version: Annotated[
         str, typer.Option(help='The model version: "champion", "challenger" or a label.')
     ] = "champion",
     output: Annotated[
-        Path | None, typer.Option(help="Also write the whole table here, as .csv or .xlsx.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Also write the whole table to this .csv or .xlsx file.", show_default=False, callback=in_a_folder
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many rows to print; the export has all.")] = 60,
 ) -> None:
-    """Print suggestions for a company's codes: those to review first, then those mapped.
+    """Print suggestions for a company's codes: those to review first, then those already mapped.
 
-    The method says where a suggestion comes from: [bold]person[/bold] (decided already), [bold]memory[/bold] (you
-    mapped every code of that name there), [bold]model[/bold] (sure enough to be automatic), [bold]ask[/bold] (a
+    The method says where a suggestion comes from: [bold]person[/bold] (already decided), [bold]memory[/bold] (every
+    code of that name was mapped there), [bold]model[/bold] (confident enough to be automatic), [bold]ask[/bold] (a
     person decides).
 
     \b
@@ -41,21 +46,10 @@ def suggest(
     """
     from rich.console import Console
 
-    from crewflow_assets.errors import CrewflowError, InvalidInputError
-
     console = Console()
     if output is not None and output.suffix.lower() not in (".csv", ".xlsx"):
         raise typer.BadParameter(f"{output}: write to a .csv or .xlsx file", param_hint="--output")
-    if output is not None and not output.parent.is_dir():
-        raise typer.BadParameter(f"there is no folder {output.parent}; make it first", param_hint="--output")
-    try:
-        rows, mapped, total = suggestion_rows(company, system=system, kind=kind, state=state, version=version)
-    except InvalidInputError as error:
-        Console(stderr=True).print(f"{error}: {error.problems[0].msg}", style="red", markup=False)
-        raise typer.Exit(1) from None
-    except CrewflowError as error:
-        Console(stderr=True).print(str(error), style="red", markup=False)
-        raise typer.Exit(1) from None
+    rows, mapped, total = suggestion_rows(company, system=system, kind=kind, state=state, version=version)
     _print(console, rows[:limit], company, mapped, total)
     if len(rows) > limit:
         console.print(f"{len(rows) - limit} more; use --limit or --output to see them")

@@ -187,6 +187,7 @@ def test_reporting_again_changes_nothing_and_new_values_refresh_what_is_open(dec
     [
         ({"values": {"crewflow": 8.0}}, "values"),
         ({"values": {"crewflow": 8.0, "external": 8.0}}, "nothing contradicts"),
+        ({"last_sync_timestamp": "2199-01-01T00:00:00Z"}, "later than the report itself"),
         ({"values": {"crewflow": "8h", "external": 8.0}}, "needs hours"),
         ({"conflict_type": "weather"}, "hours_mismatch"),
     ],

@@ -1,5 +1,6 @@
 """Conflict resolution from decided conflicts to answers."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -51,6 +52,11 @@ def decided(companies: int = 60, each: int = 20) -> list[Decided]:
                 )
             )
     return found
+
+
+def unique_together() -> list[str]:
+    [one] = (one for one in CONFLICT_RESOLUTION.expectations if "Unique" in one.kind)
+    return list(one.arguments["column_list"])
 
 
 @pytest.fixture(scope="module")
@@ -134,5 +140,12 @@ def test_a_sync_of_tomorrow_is_refused_with_its_place(fitted: ConflictPredictor,
 
 def test_expectations_name_columns_of_the_table(table: pd.DataFrame) -> None:
     named = {one.arguments["column"] for one in CONFLICT_RESOLUTION.expectations if "column" in one.arguments}
-    assert named <= set(table.columns)
+    assert named | set(unique_together()) <= set(table.columns)
     assert ConflictRequest.model_validate(dict(CONFLICT_RESOLUTION.example))
+
+
+def test_companies_may_use_the_same_ids_and_a_reopened_conflict_is_decided_twice() -> None:
+    one = decided(1, 1)[0]
+    elsewhere, again = replace(one, company_id="c-other"), replace(one, opened_at=one.opened_at + timedelta(days=1))
+    assert not feature_table([one, elsewhere, again]).duplicated(unique_together()).any()
+    assert feature_table([one, one]).duplicated(unique_together()).any()

@@ -11,6 +11,7 @@ from crewflow_assets.errors import ConflictError, InvalidInputError
 from crewflow_assets.ingest.event_kinds import EventIn
 from tests.conflict_resolution.deciding import (
     COMPANY,
+    NOON,
     add_companies,
     automatic,
     commands,
@@ -22,6 +23,7 @@ from tests.conflict_resolution.deciding import (
     report,
     resolutions,
     sets,
+    told,
     undo,
     version,
 )
@@ -190,3 +192,10 @@ def test_a_posted_decision_names_no_prediction_that_cannot_be(deciding: Engine) 
     with pytest.raises(InvalidInputError) as caught:
         post(posted("conflict_decision", {**said, "prediction_id": 41 * "p"}, "e-1"))
     assert caught.value.problems[0].loc[-1] == "prediction_id"
+
+
+def test_a_posted_conflict_has_its_last_sync_before_it(deciding: Engine) -> None:
+    late = told("x-2", last_sync_timestamp="2026-03-02T12:00:01Z").model_dump(mode="json")
+    with pytest.raises(InvalidInputError) as caught:
+        post(EventIn(event_id="e-1", kind="conflict", company_id=COMPANY, occurred_at=NOON, payload=late))
+    assert caught.value.problems[0].loc == ("events", 0, "payload", "last_sync_timestamp")

@@ -4,22 +4,13 @@ import re
 from pathlib import Path
 
 import pytest
-import typer
 from sqlalchemy import Engine, func, select
 from typer.testing import CliRunner
 
 from crewflow_assets.store.database import reading
 from crewflow_assets.store.tables import Account, Mapping, SourceItem
-from pipelines.cli.importing import import_command
+from pipelines.cli.main import app
 from tests.ingest.exports import as_csv, as_xlsx, quickbooks
-
-app = typer.Typer()
-app.command("import")(import_command)
-
-
-@app.callback()
-def root() -> None:
-    """Stands where the crewflow command goes."""
 
 
 def run(*arguments: object, code: int = 0) -> tuple[str, str]:

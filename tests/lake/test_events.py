@@ -203,6 +203,24 @@ def test_an_event_that_was_committed_after_the_last_look_is_found(company: str) 
     assert stale(now=look + timedelta(minutes=1)) == {DAY: 1}
 
 
+def test_a_process_that_is_killed_while_it_notes_a_look_spoils_nothing(
+    company: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert stale(now=NOON) == {}
+
+    def killed(file: Path, text: str) -> int:
+        with file.open("w") as half:
+            half.write(text[:5])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", killed)
+        with pytest.raises(KeyboardInterrupt):
+            stale(now=NOON + timedelta(days=1))
+    record(("new", NOON), received=NOON + timedelta(days=1))
+    assert stale(now=NOON + timedelta(days=2)) == {DAY: 1}
+
+
 def test_after_a_look_at_a_complete_lake_old_days_are_not_counted_again(
     company: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

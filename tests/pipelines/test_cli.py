@@ -4,6 +4,9 @@ import pytest
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
+from crewflow_assets import clock
+from crewflow_assets.store.database import transaction
+from crewflow_assets.store.tables import Company
 from pipelines.cli.main import app, flowing
 
 RUNNER = CliRunner()
@@ -24,6 +27,11 @@ def test_what_is_wrong_with_a_request_is_said_in_a_sentence(
     assert result.exit_code == 1
     assert said in result.output
     assert "Traceback" not in result.output
+
+
+def test_a_number_that_no_key_can_have_is_refused(sqlite_store: Engine) -> None:
+    result = RUNNER.invoke(app, ["key", "limit", str(2**63), "--per-minute", "5"])
+    assert (result.exit_code, result.exception.__class__) == (2, SystemExit)
 
 
 def test_a_database_without_tables_names_the_command_that_makes_them(home: Path) -> None:
@@ -57,14 +65,38 @@ def test_a_decision_says_who_and_why(sqlite_store: Engine, nothing: str) -> None
     for words in (["--by", nothing, "--why", "x"], ["--by", "dana", "--why", nothing]):
         result = RUNNER.invoke(app, ["model", "rollback", "cost_code_mapping", *words])
         assert result.exit_code == 2
-        assert "says nothing that can be read" in result.output
+        assert "is empty or has unprintable characters" in result.output
 
 
 def test_a_place_that_cannot_be_written_is_named(sqlite_store: Engine, tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
     result = RUNNER.invoke(app, ["cards", "--output", str(tmp_path / "taken")])
     assert result.exit_code == 1
-    assert f"{tmp_path / 'taken'}: File exists; name another place" in result.output
+    assert f"{tmp_path / 'taken'}: File exists; choose another place" in result.output
+
+
+@pytest.mark.parametrize("command", ["backtest", "cards", "suggest --company c-1"])
+def test_a_folder_that_is_not_there_is_named_before_any_work(home: Path, command: str) -> None:
+    result = RUNNER.invoke(app, [*command.split(), "--output", str(home / "nowhere" / "x.csv")])
+    assert result.exit_code == 2
+    assert "make it first" in " ".join(result.output.replace("│", " ").split())
+
+
+def test_a_demo_that_was_interrupted_while_it_filled_the_database_says_how_to_begin_anew(
+    sqlite_store: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from crewflow_assets.twin import fill
+
+    def interrupted(**_: object) -> None:
+        with transaction() as session:
+            session.add(Company(id="c-1", name="c-1", industry="roofing", created_at=clock.now()))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fill, "fill", interrupted)
+    RUNNER.invoke(app, ["demo"])
+    again = RUNNER.invoke(app, ["demo"])
+    assert again.exit_code == 1
+    assert "interrupted while it filled the database" in again.output
 
 
 def test_help_leaves_lines_to_the_terminal_and_examples_as_they_are() -> None:

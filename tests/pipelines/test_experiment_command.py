@@ -44,7 +44,7 @@ def test_from_start_to_approval(monkeypatch: pytest.MonkeyPatch) -> None:
         row = ledger.find(session, NAME)
         row.salt = NAME
         assignment = ledger.assignment_of(row)
-    assert "nobody has looked yet" in run("status", NAME)[1]
+    assert "no look was taken yet" in run("status", NAME)[1]
     companies = add_companies(60)
     decide_day(assignment, companies, BEGAN, lambda arm: 0.95 if arm == "treatment" else 0.3)
     code, said = run("look", NAME, at=BEGAN + DAY)
@@ -87,6 +87,7 @@ def test_stopping_and_resuming() -> None:
             ["start", NAME, *START[2:4], "--variant", "control=1.1:50", "--variant", "treatment=1.2:50", *START[8:]],
             "no arm is 1.0, the champion of cost_code_mapping",
         ),
+        ([*START, "--variant", "control=1.1:50"], "'control' is given twice"),
         ([*START, "--variant", "third=1.0"], "is not NAME=VERSION:PERCENT"),
         ([*START, "--variant", "third=1.0:many"], "variants.third.percentage"),
         (["status", "nothing"], "there is no experiment 'nothing'"),

@@ -105,8 +105,10 @@ def test_the_days_that_are_over_are_scored_once_the_lake_has_them(code: Code) ->
     for day in (yesterday, NOON.date().isoformat()):
         run("lake_sync_attempt", NOON, partition_key=day)
     [request] = sensed(NOON)
-    assert (request.partition_key, request.run_key) == (yesterday, yesterday)
-    run("integrations_daily_scores", NOON, partition_key=yesterday)
+    assert request.run_key == f"{yesterday}/{yesterday}/{NOON:%Y-%m-%dT%H}"
+    [later] = sensed(NOON + timedelta(hours=1))
+    assert later.run_key != request.run_key, "Dagster never repeats a run key, not even of a run that failed"
+    run("integrations_daily_scores", NOON, tags=dict(request.tags))
     [score] = everything(HealthScore)
     assert (score.day.isoformat(), score.overall) == (yesterday, 97.5)
     [skipped] = sensed(NOON)
@@ -117,6 +119,5 @@ def test_many_days_are_scored_in_one_run(code: Code) -> None:
     post(attempt(NOON - 20 * DAY, latency_ms=100))
     run("lake_sync_attempt", NOON, partition_key=(NOON - 20 * DAY).date().isoformat())
     [request] = sensed(NOON)
-    assert request.partition_key is None
     run("integrations_daily_scores", NOON, tags=dict(request.tags))
     assert len(everything(HealthScore)) == 20

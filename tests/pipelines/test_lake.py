@@ -72,8 +72,8 @@ def test_each_stale_day_is_asked_for_until_it_is_written(company: str) -> None:
     record(NOON, NOON + timedelta(hours=1), NOON + timedelta(days=3))
     asked = requests()
     assert [(r.job_name, r.partition_key, r.run_key) for r in asked] == [
-        ("lake_api_status", "2026-01-05", "api_status/2026-01-05/2"),
-        ("lake_api_status", "2026-01-08", "api_status/2026-01-08/1"),
+        ("lake_api_status", "2026-01-05", "api_status/2026-01-05/2/2026-03-06T12"),
+        ("lake_api_status", "2026-01-08", "api_status/2026-01-08/1/2026-03-06T12"),
     ]
     run(asked[0])
     assert [r.partition_key for r in requests()] == ["2026-01-08"]

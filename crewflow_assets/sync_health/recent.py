@@ -120,8 +120,11 @@ class Recent:
         return self._connection.cursor()
 
     def cursor(self, at: datetime) -> "duckdb.DuckDBPyConnection":
-        """Return a connection with the views ``seen`` and ``statuses``: what happened before a moment."""
-        cursor = self._connection.cursor()
+        """Return a connection with the views ``seen`` and ``statuses``: what happened before a moment.
+
+        It is within a transaction, so that what is taken up or read anew meanwhile changes nothing of what it sees.
+        """
+        cursor = self._connection.cursor().begin()
         moment = literal(at)
         for view, kind in (("seen", "sync_attempt"), ("statuses", "api_status")):
             columns = ", ".join(f'"{name}"' for name in KINDS[kind] if name != "lead_minutes")
@@ -147,6 +150,17 @@ class Recent:
         return self._loads, self._versions[key]
 
     def _load(self, begin: datetime) -> None:
+        """Put what ``_read_anew`` finds in the place of what was there, all at once or not at all."""
+        self._connection.begin()
+        try:
+            self._read_anew(begin)
+        except BaseException:
+            self._connection.rollback()
+            raise
+        self._connection.commit()
+        self._loads += 1
+
+    def _read_anew(self, begin: datetime) -> None:
         """Read the lake from a moment on, without what no measure looks at, and what the inbox has beyond it."""
         self._begin, self._newest, self._in_doubt = begin, None, True
         self._settled = _last_before(clock.now() - COMMIT_MARGIN)
@@ -176,7 +190,6 @@ class Recent:
             with connected() as connection:
                 for rows in connection.execution_options(yield_per=ROWS_AT_ONCE).execute(since).partitions():
                     self._add(kind, rows)
-        self._loads += 1
 
     def _read(self, kind: str, names: Sequence[str], days: Sequence[Path], rest: str = "") -> None:
         """Read columns of days of the lake; ``rest`` of the query says which rows, and in which order."""

@@ -59,11 +59,11 @@ def test_where_a_limit_lies_beside_its_interval(
 
 def test_the_forecasts_interval_holds_in_worlds_it_was_not_fitted_to() -> None:
     with Progress(disable=True) as progress:
-        lived = live(draws=5, integrations=12, days=15, progress=progress)
+        lived = live(draws=10, integrations=12, days=16, progress=progress)
     forecasts, became = limit_forecasts(lived)
     before, within, after = placed(forecasts, became)
     known = before | within | after
-    assert known.sum() > 10
+    assert known.sum() > 50
     assert within[known].mean() > 0.6
     likely, came = np.array([one.probability for one in forecasts]), became.within(120)
     sure = ~np.isnan(came)

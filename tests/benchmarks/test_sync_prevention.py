@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -111,24 +112,28 @@ def nothing() -> Attempts:
     return run(LOOP.world())
 
 
-def make(name: str, world: SyncWorld) -> Policy:
+@cache
+def led(name: str) -> tuple[SyncWorld, Policy, Attempts]:
+    """Return a world, the policy that led it, and what was attempted."""
+    world = LOOP.world()
+    policy: Policy
     match name:
         case "ceiling":
-            return Ceiling(world, from_tick=LOOP.from_tick, bearable=0.1)
+            policy = Ceiling(world, from_tick=LOOP.from_tick, bearable=0.1)
         case "blind":
-            return BlindSlowing(world, from_tick=LOOP.from_tick, ticks=8)
+            policy = BlindSlowing(world, from_tick=LOOP.from_tick, ticks=8)
         case _:
-            return Watched(world, LastError(world), from_tick=LOOP.from_tick)
+            policy = Watched(world, LastError(world), from_tick=LOOP.from_tick)
+    return world, policy, run(world, policy)
 
 
 @pytest.mark.parametrize("name", ["ceiling", "blind", "rule"])
 def test_nothing_differs_before_a_policy_begins_and_something_does_afterwards(name: str, nothing: Attempts) -> None:
-    world = LOOP.world()
-    led = run(world, make(name, world))
-    before, after = (each.where(each.tick < LOOP.from_tick) for each in (nothing, led))
+    _, _, attempted = led(name)
+    before, after = (each.where(each.tick < LOOP.from_tick) for each in (nothing, attempted))
     assert np.array_equal(before.who, after.who)
     assert np.array_equal(before.error, after.error)
-    assert len(led) != len(nothing)
+    assert len(attempted) != len(nothing)
 
 
 def test_the_ceiling_and_the_rule_avoid_failures_and_the_ceiling_more_of_them_where_an_api_is_down(
@@ -136,9 +141,9 @@ def test_the_ceiling_and_the_rule_avoid_failures_and_the_ceiling_more_of_them_wh
 ) -> None:
     failures, down = [], []
     for name in ("ceiling", "rule"):
-        world = LOOP.world()
+        world, _, attempted = led(name)
         due = due_syncs(nothing, world.fleet.draw, from_tick=LOOP.from_tick, until_tick=world.ticks - 96)
-        failed = fate_of(due, run(world, make(name, world)), freshness_minutes=240).failed
+        failed = fate_of(due, attempted, freshness_minutes=240).failed
         failures.append(failed.sum())
         down.append(failed[due.cause == Cause.API_DOWN].sum())
     assert max(failures) < due.failed.sum()
@@ -146,18 +151,19 @@ def test_the_ceiling_and_the_rule_avoid_failures_and_the_ceiling_more_of_them_wh
 
 
 def test_people_are_told_once_of_a_trouble_that_goes_on(nothing: Attempts) -> None:
-    world = LOOP.world()
-    policy = Watched(world, LastError(world), from_tick=LOOP.from_tick)
-    run(world, policy)
+    _, policy, _ = led("rule")
+    assert isinstance(policy, Watched)
     failing = nothing.where(~nothing.ok & (nothing.tick >= LOOP.from_tick))
     assert 0 < policy.told.sum() < len(failing) / 2
     assert policy.told.sum() >= len(set(failing.who.tolist())) / 2
 
 
-def test_the_command_prints_its_tables(tmp_path: Path) -> None:
+def test_the_command_prints_its_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import typer
 
     from benchmarks.sync_prevention import main
+
+    monkeypatch.setattr("benchmarks.sync_prevention.LONGEST_SLOWING", 7)  # tried by halving, each a run of the world
 
     app = typer.Typer()
     app.command()(main)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crewflow_assets.sync_health import limits
 from crewflow_assets.sync_health.limits import WITHIN_MINUTES, forecast
 from crewflow_assets.sync_health.measures import MINUTE
 
@@ -42,12 +43,29 @@ def described(
 
 
 def test_the_median_lies_in_the_interval_and_beyond_what_the_last_pace_says() -> None:
-    found = forecast(described([1000, 900, 800, 700]), 0)  # half of the limit of 1,400 is used
+    found = forecast(described([650, 550, 450, 350], limit=700), 0)  # half of the limit is used
     assert found is not None
-    at_pace = 700 / (100 / 15) - 15
+    at_pace = 350 / (100 / 15) - 15
     assert at_pace < found.minutes < 3 * at_pace
     assert found.high_minutes is not None
-    assert found.low_minutes < at_pace < found.minutes < found.high_minutes
+    assert found.low_minutes < found.minutes < found.high_minutes
+
+
+def test_the_interval_is_as_wide_as_it_was_seen_to_be() -> None:
+    last, pace = 15.0, 100 / 15  # minutes since the last attempt, calls a minute
+    median = 350 / pace * limits.TYPICAL_AT_HALF
+    found = forecast(described([650, 550, 450, 350], limit=700), 0)
+    assert found is not None
+
+    def share_by(minutes: float) -> float:
+        return 1 / (1 + math.pow(median / minutes, 1 / limits.SPREAD))
+
+    def by(minutes: float | None) -> float:
+        assert minutes is not None
+        return (share_by(last + minutes) - share_by(last)) / (1 - share_by(last))
+
+    ends = [by(found.low_minutes), by(found.minutes), by(found.high_minutes)]
+    assert ends == pytest.approx(limits.SAID[1:-1], abs=0.002)
 
 
 @given(

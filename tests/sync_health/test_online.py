@@ -253,3 +253,36 @@ def test_what_is_read_anew_is_not_described_in_part(sqlite_store: Engine, monkey
     assert found[0]["attempts_24h"] == [5]
     post(attempt(later - HOUR / 4, ok=False, key=other), attempt(later - HOUR / 5, ok=False))
     assert_same([I_3, other], later)
+
+
+def test_a_query_never_sees_what_is_being_read_anew(sqlite_store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_companies(COMPANY)
+    later = NOON + timedelta(days=36)
+    post(*(attempt(NOON - hours * HOUR, interval_minutes=60) for hours in range(30, 0, -1)))
+    stored = recent()
+    stored.refresh(NOON)
+    post(*(attempt(later - hours * HOUR, interval_minutes=60) for hours in range(5, 0, -1)))
+    reading, go_on = threading.Event(), threading.Event()
+    add = Recent._add
+
+    def slowly(self: Recent, kind: str, rows: Sequence[Any]) -> None:
+        reading.set()
+        assert go_on.wait(20)
+        add(self, kind, rows)
+
+    def attempts_24h(cursor: Any) -> list[int]:
+        found = stored.described(cursor, due_table(cursor, [I_3], NOON), NOON)["attempts_24h"].to_pylist()
+        cursor.close()
+        return [int(n) for n in found]
+
+    opened = stored.cursor(NOON)
+    with monkeypatch.context() as patched:
+        patched.setattr(Recent, "_add", slowly)
+        reloading = threading.Thread(target=stored.refresh, args=(later,))
+        reloading.start()
+        assert reading.wait(20)
+        assert attempts_24h(stored.cursor(NOON)) == [24]  # beside it
+        go_on.set()
+        reloading.join(20)
+    assert attempts_24h(opened) == [24]  # across it
+    assert attempts_24h(stored.cursor(NOON)) == [0]

@@ -22,10 +22,10 @@ def in_order(found: pa.Table) -> list[dict[str, Any]]:
 
 
 def test_parts_are_whole_integrations_and_give_the_numbers_of_all_at_once() -> None:
-    rows = attempts(history(seed=8, integrations=9, days=4))
+    rows = attempts(history(seed=8, integrations=9, days=3))
     connection = ibis.duckdb.connect(threads=1)
     given = connection.create_table("given", rows), connection.create_table("told", STATUS)
-    found = [part.to_pyarrow() for part in history_in_parts(*given, attempts_a_part=len(rows) // 4)]
+    found = [part.to_pyarrow() for part in history_in_parts(*given, attempts_a_part=len(rows) // 2)]
     assert len(found) > 1
     whose = [set(part["integration_id"].to_pylist()) for part in found]
     assert sum(map(len, whose)) == len(set.union(*whose)) == 9
@@ -33,7 +33,7 @@ def test_parts_are_whole_integrations_and_give_the_numbers_of_all_at_once() -> N
 
 
 def test_without_what_came_of_all_attempts_a_part_would_not_know_its_neighbours() -> None:
-    rows = attempts(history(seed=8, integrations=9, days=4))
+    rows = attempts(history(seed=8, integrations=9, days=3))
     connection = ibis.duckdb.connect(threads=1)
     alone = rows.filter(pc.equal(rows["integration_id"], "i-1"))
     described = describe(alone, STATUS)

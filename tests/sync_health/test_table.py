@@ -17,7 +17,7 @@ from crewflow_assets.sync_health.table import feature_table
 from tests.sync_health.syncs import BEGIN, history
 
 test_rows.__test__ = False  # type: ignore[attr-defined]  # a function of the product, no test
-END = BEGIN + timedelta(days=20)
+END = BEGIN + timedelta(days=16)
 
 
 def write_lake(rows: list[dict[str, Any]]) -> None:
@@ -54,7 +54,7 @@ def test_a_late_event_is_taken_up_when_its_day_is_written_again(home: Any) -> No
 
 
 def test_the_life_of_the_model(home: Any) -> None:
-    write_lake(history(seed=6, integrations=30, days=20))
+    write_lake(history(seed=6, integrations=24, days=16))
     code = SyncHealth()
     table = code.build_features(END)
     train, test = training_rows(table), test_rows(table)

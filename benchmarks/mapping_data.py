@@ -155,7 +155,7 @@ def _task(name: str, rows: pd.DataFrame, targets: list[Target], labels: list[int
     groups, industries = _groups_and_industries(rows)
     firms = np.array(list(rows["_firm"]), object)
     named = [targets[label].code for label in labels]
-    sections = _sections(firms, codes if any(codes) else groups)
+    sections = sections_of(firms, codes if any(codes) else groups)
     if _spells(codes, named):
         notes.append("codes withheld from every method: their digits are the labels")
         codes = [""] * len(rows)
@@ -259,7 +259,7 @@ def _spells(codes: Sequence[str], targets: Sequence[str]) -> bool:
     return float(np.mean(begins)) >= SPELT_OUT
 
 
-def _sections(firms: NDArray[np.object_], codes: Sequence[str]) -> NDArray[np.object_]:
+def sections_of(firms: NDArray[np.object_], codes: Sequence[str]) -> NDArray[np.object_]:
     """Return the beginning of each code, as long as it takes to cut its firm into SECTIONS."""
     plain = np.array([_alphanumeric(code) for code in codes], object)
     sections = np.empty(len(plain), object)

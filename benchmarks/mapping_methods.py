@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
+from scipy.special import expit, logsumexp
 
 from benchmarks.mapping_data import Split, Task, splits
 from crewflow_assets.cost_code_mapping.text import stacked, vectors
@@ -202,7 +202,7 @@ class Confidence:
     def of(self, scores: Floats) -> Floats:
         """Return the confidence in each first target."""
         inputs = (_inputs(scores) - self.mean) / self.spread
-        sure: Floats = 1 / (1 + np.exp(-(self.weights[0] + inputs @ self.weights[1:])))
+        sure: Floats = expit(self.weights[0] + inputs @ self.weights[1:])
         return sure
 
 

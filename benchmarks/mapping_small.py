@@ -1,0 +1,149 @@
+"""The mapping benchmark on small sets, five firms of some 70 codes: `python -m benchmarks.mapping_small --data DIR`.
+
+Two kinds of small sets are drawn: parts of the real lists, and simulated firms that file into one contractor's chart,
+each by its own convention. The chart is none that the simulated training companies have, but it is of their kind.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from benchmarks.mapping import WARM, WORLD, run_task
+from benchmarks.mapping_data import Task, discover, sections_of
+from benchmarks.mapping_figures import FoldResult
+from benchmarks.mapping_world import END, fit_on_world
+from crewflow_assets.cost_code_mapping.chart import Chart, Source, Target, prepare
+from crewflow_assets.cost_code_mapping.text import normalised
+from crewflow_assets.twin.charts import build_chart
+from crewflow_assets.twin.companies import Profile, draw_profile
+from crewflow_assets.twin.conventions import Convention, draw_convention
+from crewflow_assets.twin.cost_codes import draw_cost_codes
+from crewflow_assets.twin.income import draw_income_plan
+from crewflow_assets.twin.parameters import DEFAULTS
+from crewflow_assets.twin.randomness import Randomness
+
+FIRMS, CODES, WIDTH = 5, 70, 100
+FEWEST = 20  # codes of a firm that is drawn
+COMPANIES = 40  # of a simulated world, of which one gives the chart and FIRMS the lists
+FIRST_WORLD = 401  # seeds of the training and the test companies are others
+
+console = Console(stderr=True)
+
+
+def drawn(task: Task, seed: int) -> Task:
+    """Draw firms of a task and codes of each; the chart keeps what they accept and other targets, WIDTH in all."""
+    rng = np.random.default_rng(seed)
+    names, sizes = np.unique(task.firms.astype(str), return_counts=True)
+    firms = rng.permutation(names[sizes >= FEWEST])[:FIRMS]
+    parts = [np.sort(rng.permutation(np.flatnonzero(task.firms == firm))[:CODES]) for firm in firms]
+    rows = np.concatenate(parts)
+    accepted = sorted(frozenset().union(*(task.accepted[row] for row in rows)))
+    others = rng.permutation(np.setdiff1d(np.arange(len(task.chart)), accepted))
+    kept = sorted([*accepted, *others[: max(0, WIDTH - len(accepted))].tolist()])
+    place = {target: i for i, target in enumerate(kept)}
+    spoken = [normalised(task.queries[row].source.name) for row in rows]
+    held_by = Counter(name for name, _ in set(zip(spoken, task.firms[rows], strict=True)))
+    return replace(
+        task,
+        chart=Chart([task.chart.targets[target] for target in kept]),
+        queries=tuple(task.queries[row] for row in rows),
+        labels=np.array([place[label] for label in task.labels[rows]], np.int64),
+        accepted=tuple(frozenset(place[target] for target in task.accepted[row]) for row in rows),
+        firms=task.firms[rows],
+        sections=task.sections[rows],
+        unseen=np.array([held_by[name] == 1 for name in spoken], bool),
+    )
+
+
+def one_chart(seed: int) -> Task:
+    """Simulate firms that file their codes into the chart of one contractor, each by its own convention."""
+    randomness = Randomness(seed)
+    profiles = [draw_profile(randomness, index, END, DEFAULTS) for index in range(1, COMPANIES + 1)]
+    owner = next(p for p in profiles if p.general and p.system == "quickbooks" and p.convention != "few_accounts")
+    income = draw_income_plan(randomness.generator(owner.id, "income"), owner)
+    chart = build_chart(randomness.generator(owner.id, "chart"), owner, _convention(randomness, owner), income)
+    place = {account.key: i for i, account in enumerate(chart.accounts)}
+    rng = np.random.default_rng(seed)
+    order = [p for p in profiles if p is not owner]
+    sources, labels, firms = [], [], []
+    for profile in [order[i] for i in rng.permutation(len(order))[:FIRMS]]:
+        convention = _convention(randomness, profile)
+        listed = draw_cost_codes(randomness.generator(profile.id, "cost codes"), profile, DEFAULTS)
+        for i in np.sort(rng.permutation(len(listed))[:CODES]):
+            line, code = listed[i].line, listed[i].code
+            account = chart.first(convention.roles(line.concept, line.cost_type, line.service))
+            written = (code.code, code.name, code.description, code.group, code.project_type)
+            sources.append(Source("cost_code", *written, profile.industry))
+            labels.append(place[account.key])
+            firms.append(profile.id)
+    by_firm = np.array(firms, object)
+    return Task(
+        name="simulated firms, one chart",
+        chart=Chart([Target(a.key, a.name, a.type, a.parent) for a in chart.accounts]),
+        queries=tuple(prepare(sources)),
+        labels=np.array(labels, np.int64),
+        accepted=tuple(frozenset([label]) for label in labels),
+        firms=by_firm,
+        sections=sections_of(by_firm, [source.code for source in sources]),
+        unseen=np.ones(len(sources), bool),
+        notes=(),
+    )
+
+
+def _convention(randomness: Randomness, profile: Profile) -> Convention:
+    rng = randomness.generator(profile.id, "convention")
+    return draw_convention(rng, profile.convention, profile.core, profile.performed, profile.service, DEFAULTS)
+
+
+def small_sets(tasks: list[Task], draws: int) -> Iterator[Task]:
+    """Yield the simulated sets and then the drawn ones, with the list that each is of as its name."""
+    for draw in range(draws):
+        yield one_chart(FIRST_WORLD + draw)
+    for task in tasks:
+        for draw in range(draws):
+            yield drawn(task, draw)
+
+
+def print_small(results: list[FoldResult]) -> None:
+    """Print the mean over the firms of all draws, and how often ours is not behind the best baseline of the firm."""
+    for dataset in dict.fromkeys(result.dataset for result in results):
+        folds = [result for result in results if result.dataset == dataset]
+        print(f"\n{dataset}: {len(folds)} held-out firms\n\n| method | top-1 | top-5 |\n|---|---|---|")
+        for method in [record.method for record in folds[0].records]:
+            asked = [record for result in folds for record in result.records if record.method == method]
+            print(f"| {method} | {np.mean([r.top1 for r in asked]):.3f} | {np.mean([r.top5 for r in asked]):.3f} |")
+        best = np.mean([result.top1(result.best) for result in folds])
+        ahead, level = (np.mean([sign(result.gain.value, 0) for result in folds]) for sign in (np.greater, np.equal))
+        print(f"\nThe best baseline of each firm, picked afterwards: {best:.3f}")
+        print(f"Ours is ahead of it on a share of {ahead:.2f}, level with it on {level:.2f}.")
+
+
+def main(
+    data: Annotated[
+        Path | None, typer.Option(help="Directory as for benchmarks.mapping; without it, simulated firms alone.")
+    ] = None,
+    draws: Annotated[int, typer.Option(min=1, help="Small sets to draw of each list.")] = 5,
+    world: Annotated[int, typer.Option(min=2, help="Simulated companies to train on.")] = WORLD,
+) -> None:
+    """Compare mapping methods on small sets, cold and with a quarter of a firm's codes labelled."""
+    tasks, skipped = discover(data) if data is not None else ([], [])
+    for reason in skipped:
+        console.print(f"skipped {reason}")
+    results: list[FoldResult] = []
+    with Progress(console=console, transient=True) as progress:
+        bar = progress.add_task("training on simulated companies", total=world)
+        predictor = fit_on_world(world, lambda done: progress.update(bar, completed=done))
+        for task in small_sets(tasks, draws):
+            results += run_task(task, predictor, quick=False, progress=progress)
+    print_small(sorted(results, key=lambda result: result.dataset.endswith(WARM)))
+
+
+if __name__ == "__main__":
+    typer.run(main)

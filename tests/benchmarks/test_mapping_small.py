@@ -1,0 +1,64 @@
+"""Small sets: firms and codes are drawn whole, and simulated firms share one contractor's chart."""
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from benchmarks import mapping, mapping_small
+from benchmarks.mapping_data import Task
+from benchmarks.mapping_small import drawn, one_chart, print_small
+
+SEED = 401
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    return one_chart(SEED)
+
+
+def test_simulated_firms_file_into_one_chart_by_their_own_conventions(task: Task) -> None:
+    assert len(task.folds) == mapping_small.FIRMS
+    assert max(np.sum(task.firms == firm) for firm in task.folds) <= mapping_small.CODES
+    mostly = {np.bincount(task.labels[task.firms == firm]).argmax() for firm in task.folds}
+    assert len(mostly) > 1
+    again = one_chart(SEED)
+    np.testing.assert_array_equal(task.labels, again.labels)
+    assert {q.source.name for q in task.queries} != {q.source.name for q in one_chart(SEED + 1).queries}
+
+
+def test_a_drawn_set_keeps_what_each_code_accepts(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("FIRMS", 3), ("CODES", 12), ("WIDTH", 50)):
+        monkeypatch.setattr(mapping_small, name, value)
+    small = drawn(task, 1)
+    assert len(small.folds) == 3
+    assert len(small.labels) == 36
+    assert len(small.chart) == 50
+
+    def filed(one: Task) -> set[tuple[str, str, str]]:
+        named = [one.chart.targets[label].name for label in one.labels]
+        return {(f, q.source.code, n) for f, q, n in zip(one.firms, one.queries, named, strict=True)}
+
+    assert filed(small) <= filed(task)
+    assert all(label in accepted for label, accepted in zip(small.labels, small.accepted, strict=True))
+    assert len(set(drawn(task, 2).firms) | set(small.firms)) > 3
+
+
+def test_prints_every_method_on_simulated_firms_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("FIRMS", 2), ("CODES", 12)):
+        monkeypatch.setattr(mapping_small, name, value)
+    monkeypatch.setattr(mapping, "REPEATS", 1)
+    monkeypatch.setattr(mapping_small, "fit_on_world", lambda _count, _progress: None)
+    app = typer.Typer()
+    app.command()(mapping_small.main)
+    result = CliRunner().invoke(app, ["--draws", "1"])
+    assert result.exit_code == 0, result.output
+    assert "simulated firms, one chart: 2 held-out firms" in result.output
+    assert "simulated firms, one chart+own25: 2 held-out firms" in result.output
+    assert "| ours |" in result.output
+    assert "| own majority |" in result.output
+
+
+def test_prints_nothing_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    print_small([])
+    assert capsys.readouterr().out == ""

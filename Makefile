@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # What is imported is compiled then; the rest need not be.
 export PIP_NO_COMPILE := 1
 
-.PHONY: help demo test up lint install clean
+.PHONY: help demo test up lint rules install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -14,17 +14,23 @@ help: ## this list
 demo: install ## fill a simulated world, train every model, ask each one question over HTTP
 	$(BIN)/crewflow demo
 
-test: lint ## linters, types, import rules and all tests
-	$(BIN)/pytest --numprocesses auto --quiet
+test: rules ## linters, types, import rules and all tests
+	@echo "mypy runs beside pytest and has its say after it"
+	@$(BIN)/mypy > $(VENV)/mypy.txt 2>&1 & mypy=$$!; \
+	$(BIN)/pytest --numprocesses auto --quiet; tests=$$?; \
+	wait $$mypy; types=$$?; \
+	cat $(VENV)/mypy.txt; exit $$((tests | types))
 
 up: install ## Dagster, MLflow, the gateway and the outbox worker together; Ctrl-C stops all
 	$(BIN)/crewflow up
 
-lint: install ## linters, types and import rules alone
+lint: rules ## linters, types and import rules alone
+	$(BIN)/mypy
+
+rules: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
-	$(BIN)/mypy
 
 install: $(VENV)/installed ## the virtual environment alone; some minutes the first time
 

@@ -9,15 +9,15 @@ from crewflow_assets.sync_health.policy import FORECAST_ACTS_ABOVE
 from crewflow_assets.twin.sync.outages import Kind, Phase
 from crewflow_assets.twin.sync.world import SyncWorld, standard_draw
 
-BEGIN = 8 * 96
-"""The tick at which an outage of ten hours begins, after a week of history."""
+BEGIN = 3 * 96
+"""The tick at which an outage of ten hours begins, after three days of history."""
 
 
 def test_the_model_finds_those_that_are_due_in_an_outage() -> None:
-    predictor = fit_on_twin(4, 12, 14, START, lambda _done, _total: None)
+    predictor = fit_on_twin(3, 12, 12, START, lambda _done, _total: None)
     down = Phase(Kind.OUTAGE, 15.0 * BEGIN, 15.0 * BEGIN + 600, failing=1.0, latency=3.0, announced=True)
     draw = replace(standard_draw(2001, 12), injected={"quickbooks": [down]})
-    world = SyncWorld([draw], start=START, days=9)
+    world = SyncWorld([draw], start=START, days=4)
     scorer = ModelScorer(world, predictor, from_tick=BEGIN)
     named = hit = failed = 0
     for tick in range(BEGIN + 16):

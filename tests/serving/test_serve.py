@@ -1,6 +1,5 @@
 """The gateway as it is run: ``bentoml serve``, a really fitted model, promotion while serving, and a clean end."""
 
-import json
 import os
 import signal
 import subprocess
@@ -21,6 +20,7 @@ from crewflow_assets.store.database import reading
 from crewflow_assets.store.tables import Prediction
 from serving.client import MLClient, MLProblem
 from serving.prediction_log import PredictionLog
+from tests.serving import small_model
 from tests.serving.conftest import MAPPING_INPUT, add_company, bearer, new_key
 
 ROOT = Path(__file__).parents[2]
@@ -72,17 +72,6 @@ def alive(url: str) -> bool:
         return False
 
 
-def registered(environment: dict[str, str], seed: int) -> str:
-    """Register the small model from another process, as training does."""
-    command = [sys.executable, "-m", "tests.serving.small_model", str(seed)]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    label: str = json.loads(done.stdout.splitlines()[-1])["label"]
-    return label
-
-
 def wait_for(ml: MLClient, label: str) -> None:
     """Ask until the champion is the version of that label; every answer on the way is a right one."""
     deadline = time.perf_counter() + POLL_SECONDS
@@ -114,7 +103,7 @@ def test_the_gateway_from_start_to_end(
     assert "crewflow" in nothing.json()["detail"]
 
     with MLClient(url, token) as ml:
-        first = registered(environment, 1)
+        first = small_model.register(1)  # from another process than the gateway's, as training does
         wait_for(ml, first)
         stored = {name: value for name, value in MAPPING_INPUT.items() if name != "target_accounts"}
         before = ml.predict("cost_code_mapping", "champion", stored)
@@ -135,7 +124,7 @@ def test_the_gateway_from_start_to_end(
         assert (shown["mapped"], shown["total"], len(shown["items"])) == (1, 4, 3)
         assert all(item["prediction"]["withheld"] or item["prediction"]["suggestions"] for item in shown["items"])
 
-        second = registered(environment, 2)
+        second = small_model.register(2)
         wait_for(ml, second)
         last = ml.predict("cost_code_mapping", "champion", stored)
         models = httpx.get(f"{url}/v1/models", headers=bearer(token)).json()["models"]

@@ -1,12 +1,19 @@
 """The migrations build exactly the tables that the code declares, and can be undone."""
 
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
+from benchmarks.postgres import PostgresServer
 from crewflow_assets.store import schema
 from crewflow_assets.store.tables import Base
+from tests.conftest import use_database
 
 FIRST_CONFLICT = """
     INSERT INTO conflicts (id, company_id, conflict_id, conflict_type, state, record_type, worker_id, project_id,
@@ -19,6 +26,15 @@ ITS_DECISION = """
         decided_at, propensity)
     VALUES ('d-1', 'c-1', 1, 'duplicate', 'use_crewflow', 'person', 'in_force', 'dana', '2026-03-01 12:00:00', 0.0)
 """
+
+
+@pytest.fixture
+def postgres_store(home: Path, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """A database of the test's own, since its tables are dropped and made again."""
+    name = f"test_{uuid4().hex}"
+    postgres_server.execute(f"CREATE DATABASE {name} TEMPLATE {postgres_server.template}")
+    yield from use_database(postgres_server.url(name), monkeypatch)
+    postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def differences(target: Engine) -> list[object]:

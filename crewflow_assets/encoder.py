@@ -146,7 +146,7 @@ class Encoder:
 
 
 def by_number(embeddings: Floats) -> Floats:
-    """Return embeddings laid out number by number: so, a few others are soonest multiplied with them."""
+    """Return the embeddings in column-major order, in which multiplying them with a few others is fastest."""
     return np.asfortranarray(embeddings)
 
 

@@ -33,8 +33,8 @@ class MLClient:
     """Asks one server for predictions.
 
     A request that could not be delivered, or was answered 429 or 503 with ``Retry-After``, is sent again a few times.
-    A prediction decides nothing, so asking twice is harmless; that a retry strategy was asked for twice counts twice
-    against the budget of retries.
+    So the server may answer a request twice. That only costs another row in the log of predictions, except with
+    ``retry_strategy``: each of its answers that says to retry takes from the budget of retries.
 
     Args:
         url: Where the gateway or a model's service is.

@@ -3,8 +3,9 @@
 A request that finds its model idle is answered at once and alone. What arrives meanwhile is answered together, which
 takes a model far less time than one by one. Where two batches may run at a time, the second begins once as many wait
 as are in the first: taken one by one as they come, eight clients' requests ended in batches of two, and so in batches
-of four. None waits longer than for one batch. Which have so much in common is said by their ``gathers`` and
-``gathers_with``: all of a model, or those of one company; the rest are answered by themselves.
+of four. What a batch left waiting when it ended begins with the next end, however few they are. Which have so much in
+common is said by their ``gathers`` and ``gathers_with``: all of a model, or those of one company; the rest are
+answered by themselves.
 """
 
 import asyncio
@@ -45,14 +46,21 @@ class _Queue:
         self.waiting: deque[_Waiting] = deque()
         self.batches = 0
         self.running = 0
-        """Requests in them."""
+        """Requests that are being answered."""
+        self.left = 0
+        """How many of the waiting, the oldest, were left by the last batch that ended."""
 
-    def next(self, at_once: int) -> int:
-        """Return how many of the waiting are answered now: their share of all, once that many wait."""
+    def take(self, at_once: int, *, ended: bool) -> list[_Waiting]:
+        """Return those of the waiting that are answered now: their share of all, once that many wait."""
+        self.waiting = deque(one for one in self.waiting if not one.future.done())  # their clients may have gone
         if self.batches == at_once:
-            return 0
+            return []
         share = min(-(-(len(self.waiting) + self.running) // at_once), MOST_GATHERED)
-        return share if share <= len(self.waiting) else 0
+        if share > len(self.waiting) and not (ended and self.left):
+            return []
+        taken = [self.waiting.popleft() for _ in range(min(share, len(self.waiting)))]
+        self.left = max(0, self.left - len(taken))
+        return taken
 
 
 class Gathering:
@@ -91,11 +99,10 @@ class Gathering:
         self._begin(key, queue, at_once)
         return await future
 
-    def _begin(self, key: tuple[str | None, str], queue: _Queue, at_once: int) -> None:
-        while share := queue.next(at_once):
-            taken = [queue.waiting.popleft() for _ in range(share)]
+    def _begin(self, key: tuple[str | None, str], queue: _Queue, at_once: int, *, ended: bool = False) -> None:
+        while taken := queue.take(at_once, ended=ended):
             queue.batches += 1
-            queue.running += share
+            queue.running += len(taken)
             task = asyncio.create_task(self._work(key, queue, at_once, taken))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -104,27 +111,30 @@ class Gathering:
 
     async def _work(self, key: tuple[str | None, str], queue: _Queue, at_once: int, taken: list[_Waiting]) -> None:
         try:
-            await self._settle(taken)
+            await self._settle(queue, taken)
         finally:
             queue.batches -= 1
-            queue.running -= len(taken)
-            self._begin(key, queue, at_once)
+            self._begin(key, queue, at_once, ended=True)
+            queue.left = len(queue.waiting)
 
-    async def _settle(self, taken: list[_Waiting]) -> None:
+    async def _settle(self, queue: _Queue, taken: list[_Waiting]) -> None:
         requests, arrived = [one.request for one in taken], [one.arrived for one in taken]
         try:
             found = await self._in_thread(lambda: self._answer(requests, arrived))
         except Exception as error:  # noqa: BLE001  # goes to whoever asked
+            queue.running -= len(taken)
             if len(taken) > 1 and _is_bad_input(error):  # one of them is at fault: each gets its own answer
                 for one in taken:
-                    await self._settle([one])
+                    queue.running += 1
+                    await self._settle(queue, [one])
                 return
             for one in taken:
                 if not one.future.done():
                     one.future.set_exception(error)
             return
+        queue.running -= len(taken)
         for one, response in zip(taken, found, strict=True):
-            if not one.future.done():  # its client may have gone
+            if not one.future.done():
                 one.future.set_result(response)
 
 

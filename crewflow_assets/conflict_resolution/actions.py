@@ -121,20 +121,24 @@ def decide(
 
 
 def decide_automatically(
-    session: Session, *, company_id: str, conflict_id: str, proposal: Proposal | None
+    session: Session, *, company_id: str, conflict_id: str, proposal: Proposal | None, reported: bool = False
 ) -> tuple[dict[str, Any], str | None]:
     """Let the model's proposal stand where that is allowed and sure enough; else, and without one, a person decides.
+
+    What is only ``reported``, perhaps again, may have been decided meanwhile: then that stands.
 
     Returns:
         The conflict, and why a person decides; None where the proposal stands or was withheld, and without one.
 
     Raises:
         NotFoundError: company or conflict unknown.
-        ConflictError: the conflict was decided already.
+        ConflictError: the conflict was decided already, and is not only ``reported``.
     """
     ledger = ConflictLedger(session, [company_id], clock.now())
     conflict = ledger.conflict(company_id, conflict_id)
     standing = ledger.standing(conflict)
+    if standing is not None and reported:
+        return answer_of(conflict, standing), None
     if standing is not None:
         raise ConflictError(
             f"conflict {conflict_id!r} was decided by {standing.decided_by!r} already ({standing.action}, decision "

@@ -1,6 +1,6 @@
 """Reports of conflicts: whether they are any, and keeping them, from whichever door they come through."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,6 +13,9 @@ from crewflow_assets.errors import ConflictError
 from crewflow_assets.ingest.event_kinds import ConflictRecorded
 from crewflow_assets.store.conflict_tables import Conflict
 
+CLOCKS_APART = timedelta(minutes=5)
+"""By so much the clock that told the last sync may be ahead of the one that told the report."""
+
 
 def problems_of(conflict: ConflictRecorded, at: datetime) -> list[tuple[tuple[str | int, ...], str]]:
     """Return the fields of a report that do not contradict, or do not fit its type or moment, with what is wrong."""
@@ -24,7 +27,7 @@ def problems_of(conflict: ConflictRecorded, at: datetime) -> list[tuple[tuple[st
         Contradiction.model_validate(fields | told)
     except ValidationError as error:
         return [(tuple(found["loc"]), found["msg"].removeprefix("Value error, ")) for found in error.errors()]
-    if conflict.last_sync_timestamp > at:
+    if conflict.last_sync_timestamp > at + CLOCKS_APART:
         synced = conflict.last_sync_timestamp.isoformat()
         return [
             (("last_sync_timestamp",), f"{synced} is later than the report itself ({at.isoformat()}); check clocks")

@@ -85,14 +85,6 @@ class SyncAttempt(Contract):
         "token's expires_in; below 86,400 it is taken for the latter and not kept.",
     )
 
-    @model_validator(mode="after")
-    def _no_more_left_than_allowed(self) -> Self:
-        if self.calls_left is not None and self.calls_limit is not None and self.calls_left > self.calls_limit:
-            raise ValueError(
-                f"calls_left {self.calls_left} is above calls_limit {self.calls_limit}; send both of the same limit"
-            )
-        return self
-
 
 class ApiStatus(Contract):
     """What a system's status page said."""

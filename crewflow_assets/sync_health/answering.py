@@ -71,17 +71,11 @@ def assess(predictor: SyncHealthPredictor, keys: Sequence[Key], at: datetime) ->
     history.refresh(at)
     if len(set(keys)) <= FEW:
         return _assessed(predictor, online_of(history).described(keys, at), at)
-    cursor = history.cursor(at)
-    due = due_table(cursor, keys, at)
-    described = history.described(cursor, due, at)
-    order = {
-        key: place
-        for place, key in enumerate(
-            zip(described["company_id"].to_pylist(), described["integration_id"].to_pylist(), strict=True)
-        )
-    }
+    with history.cursor(at) as cursor:
+        described = history.described(cursor, due_table(cursor, keys, at), at)
+    asked = zip(described["company_id"].to_pylist(), described["integration_id"].to_pylist(), strict=True)
+    order = {key: place for place, key in enumerate(asked)}
     columns = columns_of(described.take([order[key] for key in keys]))
-    cursor.close()
     return _assessed(predictor, columns, at)
 
 

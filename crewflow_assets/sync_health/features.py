@@ -222,15 +222,16 @@ def _speed(d: Described) -> dict[str, Floats]:
 
 def _limits(d: Described) -> dict[str, Floats]:
     """How much of the calls is left, between 0 and 1, its change an hour, and the hours until nothing is."""
-    headroom = d["last_calls_left"] / d["last_calls_limit"]
-    before = d["calls_left_4"] / d["last_calls_limit"]
+    limit = np.where(d["last_calls_limit"] > 0, d["last_calls_limit"], np.nan)
+    headroom = np.minimum(d["last_calls_left"] / limit, 1)  # an API may say more than its limit
+    before = np.minimum(d["calls_left_4"] / limit, 1)
     trend = (headroom - before) / (np.maximum(d["last_micros"] - d["micros_4"], MINUTE) / HOUR)
     return {
         "headroom": headroom,
         "headroom_trend": trend,
         "hours_to_limit": np.where(trend < 0, np.minimum(headroom / -trend, 1000), np.nan),
         "calls_1h": d["calls_1h"],
-        "calls_share_1h": d["calls_1h"] / d["last_calls_limit"],
+        "calls_share_1h": d["calls_1h"] / limit,
         "rate_limit_hits_1h": d["rate_limit_hits_1h"],
         "last_rate_limit_hits": d["last_rate_limit_hits"],
         "retry_after": d["last_retry_after"],

@@ -119,20 +119,22 @@ class Recent:
         """Return a connection on all that is known, for its caller to keep."""
         return self._connection.cursor()
 
-    def cursor(self, at: datetime) -> "duckdb.DuckDBPyConnection":
-        """Return a connection with the views ``seen`` and ``statuses``: what happened before a moment.
+    @contextmanager
+    def cursor(self, at: datetime) -> "Iterator[duckdb.DuckDBPyConnection]":
+        """Open a connection with the views ``seen`` and ``statuses``: what happened before a moment.
 
         It is within a transaction, so that what is taken up or read anew meanwhile changes nothing of what it sees.
         """
-        cursor = self._connection.cursor().begin()
-        moment = literal(at)
-        for view, kind in (("seen", "sync_attempt"), ("statuses", "api_status")):
-            columns = ", ".join(f'"{name}"' for name in KINDS[kind] if name != "lead_minutes")
-            lead = ", CAST(NULL AS DOUBLE) AS lead_minutes" if "lead_minutes" in KINDS[kind] else ""
-            cursor.execute(
-                f"CREATE TEMP VIEW {view} AS SELECT {columns}{lead} FROM {kind} WHERE occurred_at < {moment}"
-            )
-        return cursor
+        with self.connected() as cursor:
+            cursor.begin()
+            moment = literal(at)
+            for view, kind in (("seen", "sync_attempt"), ("statuses", "api_status")):
+                columns = ", ".join(f'"{name}"' for name in KINDS[kind] if name != "lead_minutes")
+                lead = ", CAST(NULL AS DOUBLE) AS lead_minutes" if "lead_minutes" in KINDS[kind] else ""
+                cursor.execute(
+                    f"CREATE TEMP VIEW {view} AS SELECT {columns}{lead} FROM {kind} WHERE occurred_at < {moment}"
+                )
+            yield cursor
 
     def described(self, cursor: "duckdb.DuckDBPyConnection", due: "pa.Table", at: datetime) -> "pa.Table":
         """Describe syncs that are due, of ``DUE_COLUMNS``."""

@@ -34,8 +34,19 @@ def automatically(
 ) -> ConflictState:
     """Ask the model outside of any transaction, then let its answer stand if it may.
 
+    Args:
+        runtime: Has the model.
+        company_id: Whose conflict.
+        conflict_id: Which one.
+        body: The request.
+        key: Its idempotency key.
+        response: Where it is said that it was answered before.
+        required: The model was asked for, and not only the conflict reported.
+
     Raises:
+        NotFoundError: there is no such conflict.
         NotReadyError: there is no model, and one is ``required``.
+        ConflictError: the conflict was decided already, and the model is ``required``.
     """
     with reading() as session:
         conflict = session.scalar(
@@ -72,10 +83,10 @@ def automatically(
 
     def act(session: Session) -> dict[str, Any]:
         answer, why = actions.decide_automatically(
-            session, company_id=company_id, conflict_id=conflict_id, proposal=proposal
+            session, company_id=company_id, conflict_id=conflict_id, proposal=proposal, reported=not required
         )
         if asked is None:
-            return {**answer, "review_reason": missing, "suggestions": None}
+            return {**answer, "review_reason": None if answer["resolution"] else missing, "suggestions": None}
         shown = why is not None and not answer["blind"]
         suggestions = [one.model_dump() for one in asked.suggestions] if shown else None
         return {**answer, "review_reason": why, "suggestions": suggestions}

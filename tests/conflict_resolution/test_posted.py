@@ -195,7 +195,9 @@ def test_a_posted_decision_names_no_prediction_that_cannot_be(deciding: Engine) 
 
 
 def test_a_posted_conflict_has_its_last_sync_before_it(deciding: Engine) -> None:
-    late = told("x-2", last_sync_timestamp="2026-03-02T12:00:01Z").model_dump(mode="json")
+    late = told("x-2", last_sync_timestamp="2026-03-02T12:05:01Z").model_dump(mode="json")
     with pytest.raises(InvalidInputError) as caught:
         post(EventIn(event_id="e-1", kind="conflict", company_id=COMPANY, occurred_at=NOON, payload=late))
     assert caught.value.problems[0].loc == ("events", 0, "payload", "last_sync_timestamp")
+    in_time = late | {"last_sync_timestamp": "2026-03-02T12:05:00Z"}
+    post(EventIn(event_id="e-1", kind="conflict", company_id=COMPANY, occurred_at=NOON, payload=in_time))

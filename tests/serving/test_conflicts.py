@@ -14,6 +14,7 @@ from crewflow_assets.errors import NotReadyError
 from crewflow_assets.store.conflict_tables import Conflict
 from crewflow_assets.store.database import reading
 from crewflow_assets.store.tables import OutboxCommand
+from serving.routes import conflicts
 from serving.runtime import Runtime
 from tests.serving.conftest import check_problem
 from tests.serving.fakes import FakeSource
@@ -139,6 +140,27 @@ def test_the_model_is_not_asked_about_what_is_decided(client: TestClient, keyed:
     assert client.post("/v1/conflicts/x-1/resolve", json=choice, headers=keyed("k-2")).status_code == 200
     asked = client.post("/v1/conflicts/x-1/resolve", json={"decided_by": "u-3"}, headers=keyed("k-3"))
     check_problem(asked, 409, "u-2")
+
+
+@pytest.mark.parametrize("mode", ["off", "automatic"])
+def test_a_report_that_is_sent_again_after_a_person_decided_gets_what_stands(
+    client: TestClient, keyed: Any, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    switch = {"conflict_type": "hours_mismatch", "mode": mode, "decided_by": "u-1"}
+    assert client.post("/v1/conflicts/switches", json=switch, headers=keyed("switch")).status_code == 200
+    with monkeypatch.context() as patched:
+        patched.setattr(conflicts, "automatically", away)
+        assert client.post("/v1/conflicts", json=BODY, headers=keyed("k-1")).status_code == 500
+    choice = {"resolution": "use_external", "decided_by": "u-2"}
+    assert client.post("/v1/conflicts/x-1/resolve", json=choice, headers=keyed("k-2")).status_code == 200
+    again = client.post("/v1/conflicts", json=BODY, headers=keyed("k-1"))
+    assert again.status_code == 200, again.text
+    told = again.json()
+    assert (told["state"], told["decided_by"], told["review_reason"]) == ("resolved", "u-2", None)
+
+
+def away(*_args: Any, **_named: Any) -> Any:
+    raise SystemError("the process dies between the report and the model")
 
 
 def test_without_a_model_or_permission_a_person_decides(

@@ -104,6 +104,15 @@ def test_own_attempts_are_counted_as_by_hand() -> None:
     assert found["day_of_week"] == 0  # a Monday
 
 
+@pytest.mark.parametrize(
+    ("left", "limit", "headroom"), [(13, 100, 0.13), (130, 100, 1), (0, 0, np.nan), (5, 0, np.nan)]
+)
+def test_no_more_than_all_of_the_calls_are_left(left: int, limit: int, headroom: float) -> None:
+    row = features_of(describe(attempts([sync(0, calls_left=left, calls_limit=limit), sync(60)]), STATUS))[-1]
+    assert row[COLUMN["headroom"]] == pytest.approx(headroom, nan_ok=True)
+    assert not np.isinf(row).any()
+
+
 def test_when_the_calls_of_a_day_began_anew_is_known_for_a_day() -> None:
     left = {60: 50, 120: 20, 185: 90, 240: 80, 1620: 70, 1680: 60, 1800: 99}
     rows = [sync(minute, calls_left=n, calls_limit=100) for minute, n in left.items()]

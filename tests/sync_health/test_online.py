@@ -33,12 +33,10 @@ UNKNOWN = ("c-1", "never")
 def by_query(keys: list[Key], at: datetime) -> dict[str, Floats]:
     stored = recent()
     stored.refresh(at)
-    cursor = stored.cursor(at)
-    described = stored.described(cursor, due_table(cursor, keys, at), at)
+    with stored.cursor(at) as cursor:
+        described = stored.described(cursor, due_table(cursor, keys, at), at)
     places = list(zip(described["company_id"].to_pylist(), described["integration_id"].to_pylist(), strict=True))
-    found = columns_of(described.take(pa.array([places.index(key) for key in keys])))
-    cursor.close()
-    return found
+    return columns_of(described.take(pa.array([places.index(key) for key in keys])))
 
 
 def in_memory(keys: list[Key], at: datetime) -> dict[str, Floats]:
@@ -272,17 +270,19 @@ def test_a_query_never_sees_what_is_being_read_anew(sqlite_store: Engine, monkey
 
     def attempts_24h(cursor: Any) -> list[int]:
         found = stored.described(cursor, due_table(cursor, [I_3], NOON), NOON)["attempts_24h"].to_pylist()
-        cursor.close()
         return [int(n) for n in found]
 
-    opened = stored.cursor(NOON)
-    with monkeypatch.context() as patched:
+    def attempts_24h_now() -> list[int]:
+        with stored.cursor(NOON) as cursor:
+            return attempts_24h(cursor)
+
+    with stored.cursor(NOON) as opened, monkeypatch.context() as patched:
         patched.setattr(Recent, "_add", slowly)
         reloading = threading.Thread(target=stored.refresh, args=(later,))
         reloading.start()
         assert reading.wait(20)
-        assert attempts_24h(stored.cursor(NOON)) == [24]  # beside it
+        assert attempts_24h_now() == [24]  # beside it
         go_on.set()
         reloading.join(20)
-    assert attempts_24h(opened) == [24]  # across it
-    assert attempts_24h(stored.cursor(NOON)) == [0]
+        assert attempts_24h(opened) == [24]  # across it
+    assert attempts_24h_now() == [0]

@@ -34,7 +34,7 @@ from crewflow_assets.twin.sync.policy import Policy
 from crewflow_assets.twin.sync.world import SyncWorld, run, standard_draw
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
-FIRST_SEED = 4001
+FIRST_SEED = 6001
 """The worlds asked are of these seeds on, those that the model learns from of others."""
 SETTLING_DAYS = 1
 """The last day is stepped through but its syncs are not counted: the freshness limit must be seen to run out."""

@@ -7,7 +7,6 @@ import numpy as np
 
 from crewflow_assets.backtest.moments import RecentHistory, tables, ticks_of
 from crewflow_assets.backtest.suspects import Suspects
-from crewflow_assets.sync_health.contract import AT_RISK
 from crewflow_assets.sync_health.events import describe
 from crewflow_assets.sync_health.explaining import risk_factors
 from crewflow_assets.sync_health.features import columns_of, feature_rows
@@ -15,7 +14,7 @@ from crewflow_assets.sync_health.limits import forecast
 from crewflow_assets.sync_health.model import SyncHealthPredictor, fit
 from crewflow_assets.sync_health.policy import FORECAST_ACTS_ABOVE, Risk
 from crewflow_assets.twin.notes import draw_parameters
-from crewflow_assets.twin.sync.parameters import TICKS_PER_DAY, SyncParameters
+from crewflow_assets.twin.sync.parameters import TICK_MINUTES, TICKS_PER_DAY, SyncParameters
 from crewflow_assets.twin.sync.policy import View
 from crewflow_assets.twin.sync.world import SyncWorld, run, standard_draw
 
@@ -52,6 +51,7 @@ class ModelScorer:
     def __init__(self, world: SyncWorld, predictor: SyncHealthPredictor, *, from_tick: int) -> None:
         self._history, self._suspects = RecentHistory(world), Suspects(world)
         self._predictor, self._from = predictor, from_tick
+        self._just_failed = np.empty(0, dtype=np.int64)
         self.looked = self.missed = 0
 
     def see(self, view: View) -> None:
@@ -59,20 +59,22 @@ class ModelScorer:
         self._suspects.see(view)
         if view.attempts is not None:
             self._history.add(view.attempts)
+            self._just_failed = view.attempts.who[~view.attempts.ok]
 
     def risks(self, view: View) -> Mapping[int, Risk]:
-        """Return those at risk."""
+        """Return those at risk of the ones that are due or have just failed, so that people are asked at once."""
         due = np.flatnonzero((view.next_tick <= view.tick) & (view.paused_until <= view.tick))
-        chosen = self._suspects.among(due, view.tick)
-        asked = due if (view.tick - self._from) % LOOK_AT_ALL == 0 else chosen
+        chosen = np.union1d(self._suspects.among(due, view.tick), self._just_failed)
+        asked = np.union1d(due, chosen) if (view.tick - self._from) % LOOK_AT_ALL == 0 else chosen
         if not len(asked):
             return {}
-        who, found = self._history.described(asked, view.tick)
+        late = np.maximum(view.next_tick[asked] - view.tick, 0) * float(TICK_MINUTES)
+        who, found = self._history.described(asked, view.tick, late)
         rows = feature_rows(found)
         probability = self._predictor.full.probability(rows)
         forecasts = [forecast(found, place) for place in range(len(who))]
         limited = np.array([one is not None and one.probability > FORECAST_ACTS_ABOVE for one in forecasts])
-        called = np.flatnonzero((probability > AT_RISK) | limited)
+        called = np.flatnonzero((probability > FORECAST_ACTS_ABOVE) | limited)
         if len(asked) > len(chosen):
             self.looked += len(asked)
             self.missed += int((~np.isin(who[called], chosen)).sum())

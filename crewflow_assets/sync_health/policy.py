@@ -49,7 +49,7 @@ LEADING_SHARE = 0.25
 SLOWING_COST = 0.3
 FAILURE_COST = 1.0
 FORECAST_ACTS_ABOVE = SLOWING_COST / FAILURE_COST
-"""Slowing is worth it where the expected cost of hitting the limit exceeds that of two hours of later syncs, which
+"""Slowing is worth it where the expected cost of hitting a rate limit exceeds that of two hours of later syncs, which
 is taken as three tenths of a failed sync."""
 
 
@@ -104,18 +104,21 @@ class Plan:
 def trouble_of(risk: Risk, situation: Situation, at: datetime) -> Trouble | None:
     """Name the trouble ahead: the leading cause of a risk above 0.7, a rate limit, or a grant that ends; else None.
 
-    That no calls are left is known and goes before what a model takes for the cause.
+    That no calls are left is known and goes before what a model takes for the cause. A rate limit is foreseen from
+    the calls left; where they do not say so, from a risk of which too many calls are the leading cause.
     """
-    forecast = risk.forecast
-    if risk.probability > AT_RISK and not _none_left(forecast):
-        explained = [factor for factor in risk.factors if factor.contribution > 0]
-        if not explained:
+    forecast, known = risk.forecast, _none_left(risk.forecast)
+    explained = [factor for factor in risk.factors if factor.contribution > 0]
+    lead = max(explained, key=lambda factor: factor.contribution, default=None)
+    if risk.probability > AT_RISK and not known:
+        if lead is None:
             return Trouble("unknown", "no single cause stands out", supported=False)
-        lead = max(explained, key=lambda factor: factor.contribution)
         share = lead.contribution / sum(factor.contribution for factor in explained)
         return Trouble(lead.code, lead.detail, supported=share >= LEADING_SHARE)
     if forecast is not None and forecast.probability > FORECAST_ACTS_ABOVE:
         return Trouble("rate_limit", _foreseen(forecast), supported=True)
+    if lead is not None and lead.code == "rate_limit" and risk.probability > FORECAST_ACTS_ABOVE:
+        return Trouble("rate_limit", lead.detail, supported=True)
     ends_at = grant_end(situation)
     if ends_at is not None and ends_at - at <= GRANT_ENDS_WITHIN:
         return Trouble("auth", _ending(ends_at, at), supported=True)

@@ -19,22 +19,27 @@ def test_the_model_finds_those_that_are_due_in_an_outage() -> None:
     draw = replace(standard_draw(2001, 12), injected={"quickbooks": [down]})
     world = SyncWorld([draw], start=START, days=4)
     scorer = ModelScorer(world, predictor, from_tick=BEGIN)
-    named = hit = failed = 0
+    named = hit = failed = early = 0
+    just_failed: set[int] = set()
     for tick in range(BEGIN + 16):
         world.begin_tick()
         view = world.view()
         scorer.see(view)
         risks = scorer.risks(view) if tick >= BEGIN else {}
-        assert set(risks) <= set(world.schedule.running(tick).tolist())
+        running = set(world.schedule.running(tick).tolist())
+        assert set(risks) <= running | just_failed
+        early += len(set(risks) - running)
         for risk in risks.values():
             forecast = risk.forecast
             may_act = forecast is not None and forecast.probability > FORECAST_ACTS_ABOVE
-            assert risk.probability > AT_RISK or may_act
+            assert risk.probability > FORECAST_ACTS_ABOVE or may_act
         ran = world.finish_tick()
-        sure = [who for who, risk in risks.items() if risk.probability > AT_RISK]
+        just_failed = set(ran.who[~ran.ok].tolist())
+        sure = [who for who, risk in risks.items() if who in running and risk.probability > AT_RISK]
         named += len(sure)
         hit += int((~ran.ok & np.isin(ran.who, sure)).sum())
         failed += int((~ran.ok).sum()) if tick > BEGIN + 4 else 0
     assert hit / named > 0.8
     assert hit > failed / 2
+    assert early > 0  # people are asked before the next sync is due
     assert scorer.looked > 0

@@ -102,6 +102,14 @@ def test_the_forecast_acts_by_its_own_threshold() -> None:
     assert found.detail == "will hit its rate limit in about 2 hours"
 
 
+def test_too_many_calls_as_the_leading_cause_act_by_the_threshold_of_the_forecast() -> None:
+    likely = FORECAST_ACTS_ABOVE + 0.01
+    found = plan(risk(likely, "rate_limit", "api_down"), situation(), NOON)
+    assert found == Plan("slow_down", "rate_limit", DETAIL, NOON + 120 * MINUTE, 30)
+    assert trouble_of(risk(FORECAST_ACTS_ABOVE, "rate_limit"), situation(), NOON) is None
+    assert trouble_of(risk(0.69, "api_down", "rate_limit"), situation(), NOON) is None
+
+
 def no_calls_left(reset: float | None, stated: bool = True) -> Risk:
     none = RateLimitForecast(
         minutes=0, low_minutes=0, high_minutes=0, probability=1, reset_minutes=reset, reset_stated=stated

@@ -6,7 +6,7 @@ a file lacks is left empty. Nothing here knows which schemes or firms there are.
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -168,8 +168,6 @@ def _task(name: str, rows: pd.DataFrame, targets: list[Target], labels: list[int
             codes, rows["source_name"], _texts(rows, "source_description"), groups, industries, strict=True
         )
     ]
-    names = [normalised(source.name) for source in sources]
-    held_by = Counter(key for key, _ in set(zip(names, firms, strict=True)))
     every = _texts(rows, "all_targets")
     return Task(
         name=name,
@@ -181,9 +179,16 @@ def _task(name: str, rows: pd.DataFrame, targets: list[Target], labels: list[int
         ),
         firms=firms,
         sections=sections,
-        unseen=np.array([held_by[key] == 1 for key in names], bool),
+        unseen=held_by_one([source.name for source in sources], firms),
         notes=tuple(notes),
     )
+
+
+def held_by_one(names: Sequence[str], firms: Iterable[str]) -> NDArray[np.bool_]:
+    """Say which names the list of one firm alone holds, as names are compared."""
+    spoken = [normalised(name) for name in names]
+    held_by = Counter(name for name, _ in set(zip(spoken, firms, strict=True)))
+    return np.array([held_by[name] == 1 for name in spoken], bool)
 
 
 def _read(file: Path) -> pd.DataFrame:

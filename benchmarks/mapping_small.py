@@ -4,7 +4,6 @@ Two kinds of small sets are drawn: parts of the real lists, and simulated firms 
 each by its own convention. The chart is none that the simulated training companies have, but it is of their kind.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +15,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks.mapping import WARM, WORLD, run_task
-from benchmarks.mapping_data import Task, discover, sections_of
+from benchmarks.mapping_data import Task, discover, held_by_one, sections_of
 from benchmarks.mapping_figures import FoldResult
 from benchmarks.mapping_world import END, fit_on_world
 from crewflow_assets.cost_code_mapping.chart import Chart, Source, Target, prepare
-from crewflow_assets.cost_code_mapping.text import normalised
 from crewflow_assets.twin.charts import build_chart
 from crewflow_assets.twin.companies import Profile, draw_profile
 from crewflow_assets.twin.conventions import Convention, draw_convention
@@ -37,19 +35,21 @@ FIRST_WORLD = 401  # seeds of the training and the test companies are others
 console = Console(stderr=True)
 
 
+def large_firms(task: Task) -> list[str]:
+    """Return the firms of a task that are large enough to be drawn."""
+    return [firm for firm in task.folds if np.sum(task.firms == firm) >= FEWEST]
+
+
 def drawn(task: Task, seed: int) -> Task:
     """Draw firms of a task and codes of each; the chart keeps what they accept and other targets, WIDTH in all."""
     rng = np.random.default_rng(seed)
-    names, sizes = np.unique(task.firms.astype(str), return_counts=True)
-    firms = rng.permutation(names[sizes >= FEWEST])[:FIRMS]
+    firms = rng.permutation(large_firms(task))[:FIRMS]
     parts = [np.sort(rng.permutation(np.flatnonzero(task.firms == firm))[:CODES]) for firm in firms]
     rows = np.concatenate(parts)
     accepted = sorted(frozenset().union(*(task.accepted[row] for row in rows)))
     others = rng.permutation(np.setdiff1d(np.arange(len(task.chart)), accepted))
     kept = sorted([*accepted, *others[: max(0, WIDTH - len(accepted))].tolist()])
     place = {target: i for i, target in enumerate(kept)}
-    spoken = [normalised(task.queries[row].source.name) for row in rows]
-    held_by = Counter(name for name, _ in set(zip(spoken, task.firms[rows], strict=True)))
     return replace(
         task,
         chart=Chart([task.chart.targets[target] for target in kept]),
@@ -58,7 +58,7 @@ def drawn(task: Task, seed: int) -> Task:
         accepted=tuple(frozenset(place[target] for target in task.accepted[row]) for row in rows),
         firms=task.firms[rows],
         sections=task.sections[rows],
-        unseen=np.array([held_by[name] == 1 for name in spoken], bool),
+        unseen=held_by_one([task.queries[row].source.name for row in rows], task.firms[rows]),
     )
 
 
@@ -92,7 +92,7 @@ def one_chart(seed: int) -> Task:
         accepted=tuple(frozenset([label]) for label in labels),
         firms=by_firm,
         sections=sections_of(by_firm, [source.code for source in sources]),
-        unseen=np.ones(len(sources), bool),
+        unseen=held_by_one([source.name for source in sources], firms),
         notes=(),
     )
 
@@ -134,13 +134,15 @@ def main(
 ) -> None:
     """Compare mapping methods on small sets, cold and with a quarter of a firm's codes labelled."""
     tasks, skipped = discover(data) if data is not None else ([], [])
+    drawable = [task for task in tasks if large_firms(task)]
+    skipped += [f"{task.name}: no firm has {FEWEST} codes or more" for task in tasks if task not in drawable]
     for reason in skipped:
         console.print(f"skipped {reason}")
     results: list[FoldResult] = []
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task("training on simulated companies", total=world)
         predictor = fit_on_world(world, lambda done: progress.update(bar, completed=done))
-        for task in small_sets(tasks, draws):
+        for task in small_sets(drawable, draws):
             results += run_task(task, predictor, quick=False, progress=progress)
     print_small(sorted(results, key=lambda result: result.dataset.endswith(WARM)))
 

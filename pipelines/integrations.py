@@ -17,7 +17,7 @@ from crewflow_assets.spec import ModelCode
 from crewflow_assets.store.database import reading, transaction
 from crewflow_assets.sync_health.integrations import number_of_integrations
 from crewflow_assets.sync_health.watch import MODEL, answering_scorer, tick
-from pipelines.lake import days, range_tags, this_hour
+from pipelines.lake import ENDS, days, range_tags, this_hour, under_way
 
 if TYPE_CHECKING:  # the code location loads without MLflow
     from crewflow_assets.registry import LoadedModel
@@ -102,6 +102,7 @@ scores_job = dg.define_asset_job(
     "integrations_daily_scores",
     selection=dg.AssetSelection.assets(daily_scores),
     description="Score days of all integrations.",
+    tags=ENDS,
 )
 
 
@@ -133,7 +134,7 @@ def watch_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Asks for the scores of days that are over, once the lake holds all their sync attempts.",
 )
-def unscored(_context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+def unscored(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Request the unscored days in one run, whole or not at all: days before a scored one are not looked for."""
     with reading() as session:
         missing = unscored_days(session)
@@ -142,6 +143,8 @@ def unscored(_context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | d
         yield dg.SkipReason("every day that is over is scored")
     elif waiting:
         yield dg.SkipReason(f"waiting until the lake has taken up {waiting} days of sync attempts")
+    elif under_way(context.instance, scores_job.name):
+        yield dg.SkipReason("waiting for a run under way, which scores days")
     else:
         key = f"{missing[0]}/{missing[-1]}/{this_hour()}"
         yield dg.RunRequest(run_key=key, tags=range_tags(missing[0], missing[-1]))

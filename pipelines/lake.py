@@ -1,7 +1,8 @@
 """The lake as assets: one for each event kind, partitioned by UTC day, and the sensor that keeps it fresh.
 
 Dagster carries out a run key once, whatever became of the run, so keys end with the hour: what a failed run left
-undone is asked for again in the next one.
+undone is asked for again in the next one. A run key does not say whether its run failed or still works, so nothing is
+asked for while a run of the job is under way, and Dagster ends runs that show no end.
 """
 
 import warnings
@@ -16,6 +17,9 @@ from crewflow_assets.lake.events import stale_days, write_day
 from crewflow_assets.store.database import reading
 
 MOST_RUNS_A_TICK = 5
+UNDER_WAY = [dg.DagsterRunStatus[name] for name in ("QUEUED", "STARTING", "STARTED", "CANCELING")]
+ENDS = {"dagster/max_runtime": str(3 * 60 * 60)}
+"""Tags of a job whose runs Dagster marks as failed after so many seconds, also those whose process was killed."""
 
 days = dg.DailyPartitionsDefinition(start_date=EARLIEST.date().isoformat(), end_offset=1, timezone="UTC")
 
@@ -50,6 +54,7 @@ lake_jobs = {
         f"lake_{kind}",
         selection=dg.AssetSelection.assets(dg.AssetKey(["lake", kind])),
         description=f"Write days of {kind} events to the lake.",
+        tags=ENDS,
     )
     for kind in PAYLOADS
 }
@@ -61,13 +66,16 @@ lake_jobs = {
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Asks for every day of which the inbox holds events that the lake has not.",
 )
-def new_events(_context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+def new_events(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Request the stale days: one run a day, or one run for the range when many are stale."""
-    fresh = True
+    asked, waiting = False, []
     for kind, job in lake_jobs.items():
         with reading() as session:
             stale = stale_days(session, kind)
-        fresh = fresh and not stale
+        if stale and under_way(context.instance, job.name):
+            waiting.append(kind)
+            continue
+        asked = asked or bool(stale)
         if len(stale) > MOST_RUNS_A_TICK:
             first, last = min(stale), max(stale)
             key = f"{kind}/{first}/{last}/{sum(stale.values())}/{this_hour()}"
@@ -76,8 +84,15 @@ def new_events(_context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest |
         for day, count in stale.items():
             key = f"{kind}/{day}/{count}/{this_hour()}"
             yield dg.RunRequest(run_key=key, job_name=job.name, partition_key=day.isoformat())
-    if fresh:
+    if not asked and waiting:
+        yield dg.SkipReason(f"waiting for runs under way: {', '.join(waiting)}")
+    elif not asked:
         yield dg.SkipReason("the lake holds every event of the inbox")
+
+
+def under_way(instance: dg.DagsterInstance, job: str) -> bool:
+    """Say whether a run of the job waits or works."""
+    return instance.get_runs_count(dg.RunsFilter(job_name=job, statuses=UNDER_WAY)) > 0
 
 
 def this_hour() -> str:

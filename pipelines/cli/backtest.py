@@ -28,7 +28,8 @@ def backtest(
         bool, typer.Option("--fit", help="Fit the models on simulated worlds first, instead of using the champions.")
     ] = False,
     output: Annotated[
-        Path | None, typer.Option(help="Also write the report to this Markdown file.", callback=in_a_folder)
+        Path | None,
+        typer.Option(help="Also write the report to this Markdown file.", dir_okay=False, callback=in_a_folder),
     ] = None,
     plots: Annotated[Path | None, typer.Option(help="Write the plot into this folder.", file_okay=False)] = None,
 ) -> None:
@@ -58,9 +59,9 @@ def backtest(
     report = (
         _replayed(models, company) if company else _run(models, console, draws, integrations, days, companies, plots)
     )
+    console.print(Markdown(report))
     if output is not None:
         output.write_text(report + "\n")
-    console.print(Markdown(report))
 
 
 def _models(fit: bool, console: "Console") -> "Models":

@@ -68,7 +68,8 @@ def _fill(console: "Console") -> None:
     begun = settings.root / "demo.filling"
     if begun.exists() and not is_empty():
         raise ConflictError(
-            f"an earlier run was interrupted while it filled the database, so the simulated world is incomplete; "
+            f"an earlier run was interrupted while it filled the database; if the companies there are your own, "
+            f"delete the file {begun} alone, and run this again; if they are simulated, the world is incomplete: "
             f"delete {settings.root}{' and the database' if settings.database_url else ''}, and run this again"
         )
     if not is_empty():
@@ -133,9 +134,10 @@ def _gateway(console: "Console") -> Iterator[str]:
     import httpx
 
     from crewflow_assets.settings import get_settings
-    from pipelines.cli.processes import ROOT, environment, free_port, gateway
+    from pipelines.cli.processes import ROOT, environment, gateway, port_or_another
 
-    port = free_port(get_settings().gateway_port)  # `crewflow up` may run beside it, of this installation or another
+    # `crewflow up` may run beside it, of this installation or another
+    port = port_or_another(get_settings().gateway_port)
     url = f"http://127.0.0.1:{port}"
     log = get_settings().root / "gateway.log"
     with log.open("wb") as output:

@@ -42,7 +42,7 @@ def gateway(port: int | None = None) -> Process:
     return Process("gateway", command, f"http://127.0.0.1:{at}/docs")
 
 
-def free_port(wanted: int) -> int:
+def port_or_another(wanted: int) -> int:
     """Return the port on loopback, or any that is free where another process listens there."""
     for port in (wanted, 0):
         with socket.socket() as probe:

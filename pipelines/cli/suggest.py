@@ -28,7 +28,10 @@ def suggest(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Also write the whole table to this .csv or .xlsx file.", show_default=False, callback=in_a_folder
+            help="Also write the whole table to this .csv or .xlsx file.",
+            show_default=False,
+            dir_okay=False,
+            callback=in_a_folder,
         ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many rows to print; the export has all.")] = 60,

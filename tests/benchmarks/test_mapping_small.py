@@ -1,5 +1,7 @@
 """Small sets: firms and codes are drawn whole, and simulated firms share one contractor's chart."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import typer
@@ -8,6 +10,7 @@ from typer.testing import CliRunner
 from benchmarks import mapping, mapping_small
 from benchmarks.mapping_data import Task
 from benchmarks.mapping_small import drawn, one_chart, print_small
+from crewflow_assets.cost_code_mapping.text import normalised
 
 SEED = 401
 
@@ -57,6 +60,36 @@ def test_prints_every_method_on_simulated_firms_alone(monkeypatch: pytest.Monkey
     assert "simulated firms, one chart+own25: 2 held-out firms" in result.output
     assert "| ours |" in result.output
     assert "| own majority |" in result.output
+
+
+def test_names_that_several_firms_hold_are_not_unseen(task: Task) -> None:
+    spoken = [normalised(query.source.name) for query in task.queries]
+    for i, name in enumerate(spoken):
+        elsewhere = {firm for firm, other in zip(task.firms, spoken, strict=True) if other == name} - {task.firms[i]}
+        assert task.unseen[i] == (not elsewhere), name
+    assert not task.unseen.all()
+
+
+def test_a_list_of_small_firms_is_skipped_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "targets_x.csv").write_text("code,name\n1,Concrete\n2,Masonry\n")
+    rows = {"few": [("a", 19), ("b", 15)], "many": [("a", 20), ("b", 15)]}
+    for name, firms in rows.items():
+        lines = [f"{firm},item {i},{1 + i % 2}" for firm, count in firms for i in range(count)]
+        (tmp_path / f"{name}_to_x.csv").write_text("\n".join(["company,source_name,target_code", *lines]))
+    asked: list[str] = []
+
+    def run_task(one: Task, *_: object, **__: object) -> list[object]:
+        asked.append(one.name)
+        return []
+
+    monkeypatch.setattr(mapping_small, "run_task", run_task)
+    monkeypatch.setattr(mapping_small, "fit_on_world", lambda _count, _progress: None)
+    app = typer.Typer()
+    app.command()(mapping_small.main)
+    result = CliRunner().invoke(app, ["--data", str(tmp_path), "--draws", "1"])
+    assert result.exit_code == 0, result.output
+    assert "skipped few_to_x: no firm has 20 codes or more" in " ".join(result.output.split())
+    assert asked == ["simulated firms, one chart", "many_to_x"]
 
 
 def test_prints_nothing_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:

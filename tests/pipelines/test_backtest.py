@@ -1,5 +1,6 @@
 """The backtest in Dagster and in the terminal."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,18 @@ def test_the_command_prints_and_writes_the_report(invented: list[tuple[Any, ...]
     assert done.exit_code == 0, done.output
     assert file.read_text().count("\n| --- |") == 3
     assert (tmp_path / "backtest.png").read_bytes()[:4] == b"\x89PNG"
+    assert "2,000 syncs due" in done.output
+
+
+def test_a_report_that_cannot_be_written_is_printed_all_the_same(
+    invented: list[tuple[Any, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_file: Path, _text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    done = CliRunner().invoke(app, ["backtest", "--draws", "2", "--output", str(tmp_path / "report.md")])
+    assert done.exit_code == 1
     assert "2,000 syncs due" in done.output
 
 

@@ -82,8 +82,16 @@ def test_a_folder_that_is_not_there_is_named_before_any_work(home: Path, command
     assert "make it first" in " ".join(result.output.replace("│", " ").split())
 
 
+@pytest.mark.parametrize("command", ["backtest", "suggest --company c-1"])
+def test_a_folder_in_the_place_of_a_file_is_refused_before_any_work(home: Path, command: str) -> None:
+    (home / "folder.csv").mkdir()
+    result = RUNNER.invoke(app, [*command.split(), "--output", str(home / "folder.csv")])
+    assert result.exit_code == 2
+    assert "is a directory" in " ".join(result.output.replace("│", " ").split())
+
+
 def test_a_demo_that_was_interrupted_while_it_filled_the_database_says_how_to_begin_anew(
-    sqlite_store: Engine, monkeypatch: pytest.MonkeyPatch
+    sqlite_store: Engine, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from crewflow_assets.twin import fill
 
@@ -97,6 +105,8 @@ def test_a_demo_that_was_interrupted_while_it_filled_the_database_says_how_to_be
     again = RUNNER.invoke(app, ["demo"])
     assert again.exit_code == 1
     assert "interrupted while it filled the database" in again.output
+    own = f"if the companies there are your own, delete the file {home / 'demo.filling'} alone"
+    assert own in " ".join(again.output.split())
 
 
 def test_help_leaves_lines_to_the_terminal_and_examples_as_they_are() -> None:

@@ -61,8 +61,11 @@ def scheduled(at: datetime) -> Any:
         return watch_schedule(dg.build_schedule_context(instance=instance, scheduled_execution_time=at))
 
 
-def sensed(at: datetime) -> list[Any]:
+def sensed(at: datetime, status: dg.DagsterRunStatus | None = None) -> list[Any]:
+    """Ask the sensor; status: of a run that scores days."""
     with dg.DagsterInstance.ephemeral() as instance, clock.fixed(at):
+        if status is not None:
+            instance.create_run_for_job(defs.resolve_job_def("integrations_daily_scores"), status=status)
         return list(unscored(dg.build_sensor_context(instance=instance)))  # type: ignore[arg-type]
 
 
@@ -108,6 +111,9 @@ def test_the_days_that_are_over_are_scored_once_the_lake_has_them(code: Code) ->
     assert request.run_key == f"{yesterday}/{yesterday}/{NOON:%Y-%m-%dT%H}"
     [later] = sensed(NOON + timedelta(hours=1))
     assert later.run_key != request.run_key, "Dagster never repeats a run key, not even of a run that failed"
+    [later] = sensed(NOON + timedelta(hours=1), dg.DagsterRunStatus.STARTED)
+    assert later.skip_message == "waiting for a run under way, which scores days"
+    assert isinstance(sensed(NOON, dg.DagsterRunStatus.FAILURE)[0], dg.RunRequest)
     run("integrations_daily_scores", NOON, tags=dict(request.tags))
     [score] = everything(HealthScore)
     assert (score.day.isoformat(), score.overall) == (yesterday, 97.5)

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine
 
 from crewflow_assets import clock
-from crewflow_assets.ingest.event_kinds import EARLIEST, EventIn
+from crewflow_assets.ingest.event_kinds import EARLIEST, PAYLOADS, EventIn
 from crewflow_assets.ingest.events import record_events
 from crewflow_assets.lake.events import folder_of, read_events, stale_days
 from crewflow_assets.store.database import reading, transaction
@@ -41,8 +41,11 @@ def record(*moments: datetime, name: str = "e") -> None:
         record_events(session, events, handlers={})
 
 
-def tick() -> list[dg.RunRequest | dg.SkipReason]:
+def tick(job: str | None = None, status: dg.DagsterRunStatus | None = None) -> list[dg.RunRequest | dg.SkipReason]:
+    """Ask the sensor, with a run of a job in Dagster that has a status."""
     with clock.fixed(NOW), dg.DagsterInstance.ephemeral() as instance:
+        if job is not None:
+            instance.create_run_for_job(defs.resolve_job_def(job), status=status)
         return list(new_events(dg.build_sensor_context(instance=instance)))  # type: ignore[arg-type]
 
 
@@ -103,6 +106,22 @@ def test_many_stale_days_are_written_in_one_run(company: str) -> None:
     assert written == [f"day={moment.date()}" for moment in moments]
     with clock.fixed(NOW), reading() as session:
         assert stale_days(session, "api_status") == {}
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED])
+def test_nothing_is_asked_for_while_a_run_of_the_job_is_under_way(company: str, status: dg.DagsterRunStatus) -> None:
+    record(NOON)
+    [skipped] = tick("lake_api_status", status)
+    assert isinstance(skipped, dg.SkipReason)
+    assert skipped.skip_message == "waiting for runs under way: api_status"
+    for job, other in (("lake_api_status", dg.DagsterRunStatus.FAILURE), ("lake_sync_attempt", status)):
+        [request] = tick(job, other)
+        assert isinstance(request, dg.RunRequest)
+
+
+def test_a_run_whose_process_was_killed_does_not_stop_the_lake_for_good() -> None:
+    for job in [f"lake_{kind}" for kind in PAYLOADS] + ["integrations_daily_scores"]:
+        assert float(defs.resolve_job_def(job).tags["dagster/max_runtime"]) <= 6 * 60 * 60
 
 
 def test_every_moment_that_can_come_in_has_a_partition() -> None:

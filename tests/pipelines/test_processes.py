@@ -2,7 +2,7 @@
 
 import socket
 
-from pipelines.cli.processes import free_port, gateway
+from pipelines.cli.processes import gateway, port_or_another
 
 
 def test_a_gateway_beside_another_listens_elsewhere() -> None:
@@ -10,7 +10,7 @@ def test_a_gateway_beside_another_listens_elsewhere() -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         taken = int(other.getsockname()[1])
-        found = free_port(taken)
+        found = port_or_another(taken)
     assert found != taken
-    assert free_port(found) == found
+    assert port_or_another(found) == found
     assert gateway(found).command[-2:] == ("--port", str(found))

@@ -35,6 +35,9 @@ Floats = NDArray[np.floating]
 
 ALL_FEATURES = (*OWN_FEATURES, *LEARNED)
 FOLDS = 4
+LEVEL_DECIMALS = 4
+"""Scores, log odds, that differ by less are level: of two accounts of one name, a text that is encoded beside others
+would put now the one first and now the other."""
 FILE = "mapping.json"
 TRAIN_ANEW = "train the model anew: run cost_code_mapping_training in Dagster"
 FEATURES_REVISION = 2
@@ -92,10 +95,8 @@ class MappingPredictor(Predictor):
         scores = np.matmul(self.weights, features.astype(np.float64, copy=False))
         probabilities = np.exp(scores - scores.max(axis=1, keepdims=True))
         probabilities /= probabilities.sum(axis=1, keepdims=True)
-        orders = [
-            _memory_first(order, row[COLUMN["memory"]])
-            for order, row in zip(np.argsort(-probabilities, axis=1, kind="stable"), features, strict=True)
-        ]
+        ranked = np.argsort(-np.round(scores, LEVEL_DECIMALS), axis=1, kind="stable")
+        orders = [_memory_first(order, row[COLUMN["memory"]]) for order, row in zip(ranked, features, strict=True)]
         firsts = np.stack([row[:, order[0]] for row, order in zip(features, orders, strict=True)])
         inputs = confidence_inputs(firsts, probabilities, orders, n_history)
         confidences = expit(inputs @ self.confidence_weights)

@@ -225,6 +225,8 @@ def test_a_name_that_went_to_two_accounts_leaves_the_order_to_the_model() -> Non
 
 def test_ties_keep_the_order_of_the_chart() -> None:
     assert predictor().rank(rows(4), 0).order.tolist() == [0, 1, 2, 3]
+    last_place = rows(3, name_similarity=[0.5, 0.5 + 2e-7, 0.9])  # by how much company in a batch moves a number
+    assert predictor(name_similarity=10.0).rank(last_place, 0).order.tolist() == [2, 0, 1]
 
 
 def test_one_candidate_is_ranked_too() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.soak_load import Tally
-from benchmarks.soak_memory import Growth, Sample, growth, mean
+from benchmarks.soak_memory import WARM_SECONDS, Growth, Sample, growth, mean
 from benchmarks.soak_trouble import Happened
 
 SHOWN = 5
@@ -103,7 +103,7 @@ def table(found: Figures) -> str:
             for kind, count in found.acknowledged.items()
         ),
         ("memory of a worker after a third, at the end", f"{first:.0f} MiB, {last:.0f} MiB"),
-        ("its growth once a worker is three minutes old", _growth(found.growth)),
+        (f"its growth once a worker has worked for {WARM_SECONDS:.0f} s", _growth(found.growth)),
     ]
     lines = ["| what | seen |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
     for title, texts in (("Wrong", found.wrong), ("Undocumented", found.faults), ("Given up", found.given_up)):

@@ -11,12 +11,22 @@ import numpy as np
 from benchmarks.soak_trouble import workers
 
 MIB = 1024 * 1024
-WARM_SECONDS = 180.0
-"""In this time from its start a worker fills its caches, which is no growth."""
+WARM_SECONDS = 90.0
+"""In its first seconds of work, of processor time, a worker fills its caches, which is no growth. Connections are
+kept alive, so that one worker may stand idle until the other is killed."""
 MINUTE = 60.0
 
-Sample = tuple[float, Mapping[int, float]]
-"""Seconds since the beginning, and the bytes that each worker holds, by process id."""
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The bytes that a worker holds, and the seconds that it has worked, of processor time."""
+
+    size: float
+    worked: float
+
+
+Sample = tuple[float, Mapping[int, Held]]
+"""Seconds since the beginning, and what each worker holds, by process id."""
 
 
 @dataclass(slots=True)
@@ -32,10 +42,12 @@ class Memory:
 
         began = perf_counter()
         while not self.stopping:
-            held: dict[int, float] = {}
+            held: dict[int, Held] = {}
             for process in workers(pid):
                 try:
-                    held[process.pid] = process.memory_info().rss
+                    with process.oneshot():
+                        times = process.cpu_times()
+                        held[process.pid] = Held(process.memory_info().rss, times.user + times.system)
                 except psutil.NoSuchProcess:
                     continue
             if held:
@@ -55,28 +67,27 @@ class Growth:
 
 def mean(samples: Sequence[Sample]) -> list[tuple[float, float]]:
     """Return the MiB of the mean worker at each moment."""
-    return [(at, sum(held.values()) / len(held) / MIB) for at, held in samples]
+    return [(at, sum(one.size for one in held.values()) / len(held) / MIB) for at, held in samples]
 
 
 def growth(samples: Sequence[Sample]) -> Growth | None:
     """Return the slope that all workers have in common, each from its own level on; None before six minutes.
 
-    Least squares on the means of minutes, since seconds are no independent observations, without the first minutes of
-    each worker; a worker that replaced a killed one is another worker.
+    Least squares on the means of minutes, since seconds are no independent observations, without the first
+    ``WARM_SECONDS`` of each worker's work; a worker that replaced a killed one is another worker.
     """
     from scipy import stats
 
     by_worker: dict[int, list[tuple[float, float]]] = defaultdict(list)
     for at, held in samples:
-        for pid, size in held.items():
-            by_worker[pid].append((at, size / MIB))
+        for pid, one in held.items():
+            if one.worked >= WARM_SECONDS:
+                by_worker[pid].append((at, one.size / MIB))
     moments, sizes, used = [], [], 0
     for found in by_worker.values():
-        begin = found[0][0] + WARM_SECONDS
         minutes: dict[int, list[float]] = defaultdict(list)
         for at, size in found:
-            if at >= begin:
-                minutes[int((at - begin) // MINUTE)].append(size)
+            minutes[int((at - found[0][0]) // MINUTE)].append(size)
         if len(minutes) > 1:
             places = np.array(list(minutes), float) / MINUTE
             means = np.array([np.mean(inside) for inside in minutes.values()])

@@ -9,7 +9,7 @@ from benchmarks import soak_load
 from benchmarks.soak_cases import differs
 from benchmarks.soak_figures import figures, plot, table
 from benchmarks.soak_load import SWITCH_SECONDS, Champions, Outage, Tally
-from benchmarks.soak_memory import growth
+from benchmarks.soak_memory import Held, growth
 from benchmarks.soak_trouble import Happened
 
 
@@ -60,7 +60,7 @@ def told() -> Tally:
 
 def test_a_lost_prediction_is_no_clean_soak(tmp_path: Path) -> None:
     lost: dict[str, list[str]] = {"decisions": [], "events": [], "predictions": ["p-1", "p-2"]}
-    memory = [(float(at), {7: 5e8, 8: 7e8}) for at in range(60)]
+    memory = [(float(at), {7: Held(5e8, at), 8: Held(7e8, at)}) for at in range(60)]
     happened = [
         Happened(20.0, "worker killed"),
         Happened(30.0, "echo 1.1 promoted"),
@@ -78,9 +78,11 @@ def test_a_lost_prediction_is_no_clean_soak(tmp_path: Path) -> None:
     assert (tmp_path / "img" / "soak.png").stat().st_size > 10_000
 
 
-def held(worker: int, at: int, per_hour: float) -> float:
-    """A worker fills its caches in two minutes, then grows, at a level of its own, and shakes a little."""
-    return 2**20 * (400 + worker + min(at, 120) + per_hour * at / 3600 + (at // 60 * 7919 % 5) / 10)
+def held(worker: int, at: int, per_hour: float, busy_from: int = 0) -> Held:
+    """A worker fills its caches in two minutes of work, then grows, at a level of its own, and shakes a little."""
+    work = max(0, at - busy_from)
+    size = 2**20 * (400 + worker + min(work, 120) + per_hour * at / 3600 + (at // 60 * 7919 % 5) / 10)
+    return Held(size, 0.7 * work)
 
 
 @pytest.mark.parametrize("per_hour", [0.0, 40.0])
@@ -88,7 +90,8 @@ def test_growth_is_told_apart_from_warming_up_and_from_a_new_worker(per_hour: fl
     samples = []
     for at in range(1800):
         second = (2, at) if at < 900 else (3, at - 900)  # killed, and replaced by another
-        samples.append((float(at), {1: held(1, at, per_hour), second[0]: held(*second, per_hour)}))
+        idle_at_first = held(1, at, per_hour, busy_from=600)
+        samples.append((float(at), {1: idle_at_first, second[0]: held(*second, per_hour)}))
     found = growth(samples)
     assert found is not None
     assert found.low < per_hour < found.high

@@ -184,6 +184,7 @@ def test_the_first_sync_of_an_integration_is_described_by_nothing() -> None:
     assert np.isnan(row["hours_since_attempt"])
 
 
+@pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # py4j leaves a socket open
 def test_spark_finds_the_same_numbers() -> None:
     spark_sql = pytest.importorskip("pyspark.sql", reason="the extra [spark] is not installed")

@@ -8,64 +8,17 @@ import pytest
 from anyio import to_thread
 from sqlalchemy.exc import DataError, OperationalError
 
-from crewflow_assets.contract import PredictionRequest, PredictionResponse
+from crewflow_assets.contract import PredictionResponse
 from crewflow_assets.cost_code_mapping.contract import MappingRequest, TargetAccount
 from crewflow_assets.errors import FieldProblem, InvalidInputError, NotReadyError
 from serving import gathering as gathering_module
 from serving.gathering import AT_ONCE, MOST_GATHERED, Gathering
 from serving.problems import Problem
-
-
-class Asked(PredictionRequest):
-    text: str
-    brings: str | None = None
-
-    @property
-    def gathers(self) -> bool:
-        return super().gathers and self.brings is None
-
-    @property
-    def gathers_with(self) -> str | None:
-        return self.company_id
-
-
-class AskedOfAll(Asked):
-    @property
-    def gathers_with(self) -> str | None:
-        return None
-
-
-class Said(PredictionResponse):
-    text: str
-
-
-class Model:
-    """Says what it is asked, and keeps batches and arrivals; fails with ``error`` on a batch with "bad" in it."""
-
-    def __init__(self, error: Exception | None = None) -> None:
-        self.error = error
-        self.batches: list[list[str]] = []
-        self.arrivals: list[tuple[str, float]] = []
-
-    def answer(self, requests: Sequence[PredictionRequest], arrived: Sequence[float]) -> list[PredictionResponse]:
-        texts = [request.text for request in requests if isinstance(request, Asked)]
-        self.batches.append(texts)
-        self.arrivals.extend(zip(texts, arrived, strict=True))
-        if "bad" in texts and self.error is not None:
-            raise self.error
-        return [said(text) for text in texts]
-
-
-def said(text: str) -> Said:
-    return Said(prediction_id="p", model_version="1.0", variant="champion", text=text)
+from tests.serving.saying import Asked, AskedOfAll, Model, Said, asked
 
 
 async def in_thread(work: Callable[[], list[PredictionResponse]]) -> list[PredictionResponse]:
     return await to_thread.run_sync(work)
-
-
-def asked(text: str, company_id: str | None = "c-1", version: str = "champion") -> Asked:
-    return Asked(text=text, company_id=company_id, version=version)
 
 
 def all_of(model: Model, requests: Sequence[Asked]) -> list[PredictionResponse | BaseException]:
@@ -235,107 +188,6 @@ def test_a_slow_company_holds_up_no_other() -> None:
         return texts([quick])[0]
 
     assert asyncio.run(one_waits()) == "quick"
-
-
-class Stage:
-    """A gathering whose batches end when told to, in the order of their beginning."""
-
-    def __init__(self, error: Exception | None = None) -> None:
-        self.model = Model(error)
-        self.ends: list[asyncio.Event] = []
-        self.tasks: dict[str, asyncio.Task[PredictionResponse]] = {}
-        self.gathering = Gathering(self.model.answer, self._slowly)
-
-    async def _slowly(self, work: Callable[[], list[PredictionResponse]]) -> list[PredictionResponse]:
-        self.ends.append(asyncio.Event())
-        await self.ends[-1].wait()
-        return work()
-
-    async def ask(self, names: str) -> None:
-        """Ask for each letter."""
-        self.tasks |= {name: asyncio.create_task(self.gathering.one(asked(name))) for name in names.split()}
-        await self.settled()
-
-    async def end(self, *batches: int) -> None:
-        """End batches, counted from 0."""
-        for batch in batches:
-            self.ends[batch].set()
-            await self.settled()
-
-    async def settled(self) -> None:
-        for _ in range(20):
-            await asyncio.sleep(0)
-
-
-def test_a_second_batch_begins_once_as_many_wait_as_are_in_the_first() -> None:
-    async def eight_clients() -> list[list[str]]:
-        stage = Stage()
-        await stage.ask("a")
-        assert len(stage.ends) == 1  # nobody before it
-        await stage.ask("b c d e f g h")
-        assert len(stage.ends) == 2
-        await stage.end(0)
-        assert len(stage.ends) == 3  # four of the six that wait, as seven are here
-        await stage.end(1)
-        assert len(stage.ends) == 4  # g and h, which the end of the first had left
-        await stage.ask("i j k")
-        await stage.end(3)
-        assert len(stage.ends) == 4  # three wait, beside four
-        await stage.ask("l")
-        assert len(stage.ends) == 5
-        await stage.end(2, 4)
-        await asyncio.gather(*stage.tasks.values())
-        return stage.model.batches
-
-    assert asyncio.run(eight_clients()) == [["a"], ["b"], ["g", "h"], ["c", "d", "e", "f"], ["i", "j", "k", "l"]]
-
-
-def test_what_a_batch_left_waiting_begins_with_the_next_end() -> None:
-    async def five_clients() -> None:
-        stage = Stage()
-        await stage.ask("a b c d e")
-        await stage.end(0)
-        assert len(stage.ends) == 3  # c and d; e is fewer than they are
-        await stage.end(1)
-        assert len(stage.ends) == 4
-        await stage.end(3)
-        assert await stage.tasks["e"] == said("e")
-        assert not stage.tasks["c"].done()
-        await stage.end(2)
-
-    asyncio.run(five_clients())
-
-
-def test_requests_that_are_tried_again_one_by_one_do_not_hold_up_the_others() -> None:
-    async def one_is_bad() -> None:
-        stage = Stage(BAD_INPUT[0])
-        await stage.ask("a b bad c d e")
-        await stage.end(0, 1)
-        assert len(stage.ends) == 4  # three, and then the fourth by the end of the second
-        await stage.end(2)  # bad, c and d: each again, by itself
-        await stage.end(3)
-        await stage.ask("f")
-        assert len(stage.ends) == 6  # beside one that is tried again and not beside three
-        await stage.end(5)
-        assert await stage.tasks["f"] == said("f")
-        await stage.end(4, 6)
-        await stage.end(7)
-        assert await stage.tasks["c"] == said("c")
-
-    asyncio.run(one_is_bad())
-
-
-def test_a_client_that_has_gone_while_waiting_is_not_asked_for() -> None:
-    async def some_leave() -> list[list[str]]:
-        stage = Stage()
-        await stage.ask("a b c d e f")
-        for name in "cde":
-            stage.tasks[name].cancel()
-        await stage.end(0, 1, 2)
-        await stage.tasks["f"]
-        return stage.model.batches
-
-    assert asyncio.run(some_leave()) == [["a"], ["b"], ["f"]]
 
 
 def test_a_client_that_has_gone_leaves_the_others_their_answers() -> None:

@@ -36,8 +36,8 @@ Floats = NDArray[np.floating]
 ALL_FEATURES = (*OWN_FEATURES, *LEARNED)
 FOLDS = 4
 LEVEL_DECIMALS = 4
-"""Scores, log odds, that differ by less are level: of two accounts of one name, a text that is encoded beside others
-would put now the one first and now the other."""
+"""Scores, log odds, that differ by less are level: with a text that is asked alone, the last places of two accounts of
+one name may differ, and with others not, so now the one and now the other would come first."""
 FILE = "mapping.json"
 TRAIN_ANEW = "train the model anew: run cost_code_mapping_training in Dagster"
 FEATURES_REVISION = 2

@@ -36,8 +36,8 @@ Floats = NDArray[np.floating]
 ALL_FEATURES = (*OWN_FEATURES, *LEARNED)
 FOLDS = 4
 LEVEL_DECIMALS = 4
-"""Scores, log odds, that differ by less are level: with a text that is asked alone, the last places of two accounts of
-one name may differ, and with others not, so now the one and now the other would come first."""
+"""Scores, log odds, that differ by less are level. The last places of two accounts of one name may differ for a text
+that is asked alone and not for one that is asked with others: now the one and now the other would come first."""
 FILE = "mapping.json"
 TRAIN_ANEW = "train the model anew: run cost_code_mapping_training in Dagster"
 FEATURES_REVISION = 2

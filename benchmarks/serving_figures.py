@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.serving_servers import BARE, DESIGN, DESIGN_BASE, DESIGN_ONE, MLFLOW, OURS, UNLOGGED
+from benchmarks.serving_servers import BARE, DESIGN, DESIGN_BASE, DESIGN_ONE, MLFLOW, OURS, UNGATHERED, UNLOGGED
 
 SINGLE, REPEATED, BATCH, REPEATED_BATCH, ALONE, ALONE_BATCH = (
     "single",
@@ -21,7 +21,7 @@ SINGLE, REPEATED, BATCH, REPEATED_BATCH, ALONE, ALONE_BATCH = (
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One server under one load, round by round: answers a second, and every latency in seconds."""
+    """One server under one load, round by round: answers a second, processor time, and every latency in seconds."""
 
     model: str
     server: str
@@ -29,6 +29,8 @@ class Measured:
     rows: int
     """Inputs in a request."""
     rates: tuple[float, ...]
+    worked: tuple[float, ...]
+    """Seconds of processor time that a request cost the server and its workers."""
     latencies: tuple[float, ...]
 
     @property
@@ -51,6 +53,7 @@ class Measured:
             "requests_per_second": round(self.rate, 2),
             "rows_per_second": round(self.rate * self.rows, 2),
             "rounds": [round(rate, 2) for rate in self.rates],
+            "processor_ms": [round(1000 * one, 3) for one in self.worked],
             "p50_ms": round(self.percentile(50), 2),
             "p99_ms": round(self.percentile(99), 2),
         }
@@ -124,6 +127,7 @@ def ratios(found: Found) -> list[Ratio]:
         ("requests/s, ours over the bare route", (OURS, SINGLE), (BARE, SINGLE), None),
         ("the same, repeated texts", (OURS, REPEATED), (BARE, REPEATED), None),
         ("rows/s, batch over single", (OURS, BATCH), (OURS, SINGLE), 10.0),
+        ("rows/s, batch over single requests that are not gathered", (OURS, BATCH), (UNGATHERED, SINGLE), 10.0),
         ("rows/s, one client's batch over its rows one after the other", (OURS, ALONE_BATCH), (OURS, ALONE), 10.0),
         ("rows/s, batch over single, repeated texts", (OURS, REPEATED_BATCH), (OURS, REPEATED), 10.0),
         ("requests/s with logs over without (.90: they cost 10 %)", (OURS, SINGLE), (UNLOGGED, SINGLE), 0.9),
@@ -136,6 +140,10 @@ def ratios(found: Found) -> list[Ratio]:
             pairs = zip(one.rates, other.rates, strict=True)
             rounds = tuple(a * one.rows / (b * other.rows) for a, b in pairs)
             result.append(Ratio(name, rounds, at_least))
+    with_logs, without = found.of(OURS, SINGLE), found.of(UNLOGGED, SINGLE)
+    if with_logs is not None and without is not None:
+        rounds = tuple(b / a for a, b in zip(with_logs.worked, without.worked, strict=True))
+        result.append(Ratio("processor time of a request without logs over with", rounds, 0.9))
     return result
 
 
@@ -146,8 +154,8 @@ def markdown(found: Found) -> str:
         "",
         *found.notes,
         "",
-        "| load | server | requests/s | rows/s | rounds from – to | p50 ms | p99 ms |",
-        "|---|---|---|---|---|---|---|",
+        "| load | server | requests/s | rows/s | rounds from – to | p50 ms | p99 ms | processor ms a row |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for load in dict.fromkeys(m.load for m in found.measured):
         for m in (m for m in found.measured if m.load == load):
@@ -155,7 +163,7 @@ def markdown(found: Found) -> str:
             spread = f"{min(m.rates):.1f} – {max(m.rates):.1f}"
             lines.append(
                 f"| {load} | {name} | {m.rate:.1f} | {m.rate * m.rows:.0f} | {spread} | "
-                f"{m.percentile(50):.1f} | {m.percentile(99):.1f} |"
+                f"{m.percentile(50):.1f} | {m.percentile(99):.1f} | {1000 * np.median(m.worked) / m.rows:.2f} |"
             )
     lines += ["", "| comparison | median | rounds from – to | promised | kept |", "|---|---|---|---|---|"]
     for ratio in ratios(found):

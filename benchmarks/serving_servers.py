@@ -12,6 +12,8 @@ from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any
 
+import psutil
+
 from benchmarks.postgres import free_port
 from benchmarks.serving_design import AT_ONCE, BASE_SIZE
 from crewflow_assets import registry
@@ -22,9 +24,10 @@ START_SECONDS = 180
 BIN = Path(sys.executable).parent
 
 Input = Mapping[str, Any]
-OURS, UNLOGGED, MLFLOW, BARE, DESIGN, DESIGN_ONE, DESIGN_BASE = (
+OURS, UNLOGGED, UNGATHERED, MLFLOW, BARE, DESIGN, DESIGN_ONE, DESIGN_BASE = (
     "crewflow gateway",
     "the same without logs",
+    "the same, single requests not gathered",
     "mlflow models serve",
     "bare FastAPI route, same model",
     "PRD's design: torch BERT + head of 500",
@@ -62,7 +65,11 @@ def servers(model: str, token: str, *, design: str | None) -> list[Server]:
             batch=f"/v1/{model}/predict_batch",
             headers=bearer,
         )
-        for name, module in ((OURS, "serving.gateway"), (UNLOGGED, "benchmarks.serving_unlogged"))
+        for name, module in (
+            (OURS, "serving.gateway"),
+            (UNLOGGED, "benchmarks.serving_unlogged"),
+            (UNGATHERED, "benchmarks.serving_ungathered"),
+        )
     ]
     found.append(
         Server(
@@ -100,9 +107,24 @@ def _fastapi(name: str, app: str, batch: str | None, **environment: str) -> Serv
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that runs: its address and its process."""
+
+    server: Server
+    url: str
+    pid: int
+
+    def worked(self) -> float:
+        """Return the processor time in seconds that the process and those that it started have taken so far."""
+        first = psutil.Process(self.pid)
+        times = [process.cpu_times() for process in (first, *first.children(recursive=True))]
+        return float(sum(time.user + time.system for time in times))
+
+
 @contextmanager
-def running(server: Server, home: Path) -> Iterator[str]:
-    """Run a server on a free loopback port until the block ends; yields its address.
+def running(server: Server, home: Path) -> Iterator[Running]:
+    """Run a server on a free loopback port until the block ends.
 
     Raises:
         RuntimeError: it did not get ready; the end of its log is told.
@@ -140,7 +162,7 @@ def running(server: Server, home: Path) -> Iterator[str]:
                 if process.poll() is not None or perf_counter() - began > START_SECONDS:
                     raise RuntimeError(f"{server.name} did not start; its last words:\n{log.read_text()[-3000:]}")
                 sleep(0.3)
-            yield url
+            yield Running(server, url, process.pid)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGTERM)

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.serving_cases import CASES, Case, timed
 from benchmarks.serving_figures import BATCH, SINGLE, Found, Measured, Probed, markdown, ratios, write_plots
 from benchmarks.serving_load import Plan, RefusedError, drive
-from benchmarks.serving_servers import DESIGN, MLFLOW, OURS, Server, encoded, servers
+from benchmarks.serving_servers import DESIGN, MLFLOW, OURS, UNLOGGED, Server, encoded, servers
 from crewflow_assets.models import MODEL_SPECS
 
 MAPPING = CASES["cost_code_mapping"]
@@ -111,7 +111,8 @@ def asked(folder: Path, *, count: int, cycle: bool, seconds: float, refuse_from:
 
 
 def measured(server: str, load: str, rows: int, rates: tuple[float, ...]) -> Measured:
-    return Measured("m", server, load, rows, rates, tuple(1 / rate for rate in rates))
+    seconds = tuple(1 / rate for rate in rates)
+    return Measured("m", server, load, rows, rates, tuple(0.5 * one for one in seconds), seconds)
 
 
 def test_ratios_compare_round_with_round_and_rows_with_rows(tmp_path: Path) -> None:
@@ -121,6 +122,7 @@ def test_ratios_compare_round_with_round_and_rows_with_rows(tmp_path: Path) -> N
             measured(OURS, SINGLE, 1, (100.0, 50.0, 90.0)),
             measured(DESIGN, SINGLE, 1, (20.0, 10.0, 60.0)),
             measured(MLFLOW, SINGLE, 1, (50.0, 50.0, 45.0)),
+            measured(UNLOGGED, SINGLE, 1, (100.0, 100.0, 90.0)),
             measured(OURS, BATCH, 100, (10.0, 5.0, 9.0)),
         ),
         {"encode": 4.0},
@@ -131,8 +133,9 @@ def test_ratios_compare_round_with_round_and_rows_with_rows(tmp_path: Path) -> N
     assert by_name["requests/s, ours over the PRD's design"].verdict == "yes"
     assert by_name["requests/s, ours over mlflow models serve"].verdict == "**no**"
     assert by_name["rows/s, batch over single"].value == pytest.approx(10)
+    assert by_name["processor time of a request without logs over with"].rounds == (1.0, 0.5, 1.0)
     text = markdown(found)
-    assert "| batch | **crewflow gateway** | 9.0 | 900 | 5.0 – 10.0 | 111.1 |" in text
+    assert "| batch | **crewflow gateway** | 9.0 | 900 | 5.0 – 10.0 | 111.1 | 198.2 | 0.56 |" in text
     assert "| quick | 9.00 | 0.700, 0.900 | 1 | yes |" in text
     assert "| slow | 0.10 | 0.800, 1.100 | 1 | **no** |" in text
     write_plots([found], tmp_path)

@@ -1,8 +1,7 @@
 """Rows inserted by one statement however many they are.
 
-A driver's ``executemany`` gives the interpreter away and takes it back for each row. Where a server computes in other
-threads, a few hundred rows wait a few hundred times for them, inside of a transaction that keeps others from writing.
-SQLAlchemy's own statement for many rows is compiled anew for each number of them, which takes longer than the rest.
+Of a few hundred rows that takes half of the time of ``executemany``, for which each row is prepared and stepped by
+itself. SQLAlchemy's own statement of many rows is compiled anew for each number of them, which takes longer than both.
 """
 
 from collections.abc import Callable, Mapping, Sequence

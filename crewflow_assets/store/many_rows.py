@@ -1,7 +1,8 @@
 """Rows inserted by one statement however many they are.
 
 Of a few hundred rows that takes half of the time of ``executemany``, for which each row is prepared and stepped by
-itself. SQLAlchemy's own statement of many rows is compiled anew for each number of them, which takes longer than both.
+itself. SQLAlchemy's own statement of many rows is compiled anew for each number of them, which takes longer than
+either.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -11,13 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import Ints, Objects, Singles
 from crewflow_assets.conflict_resolution.case import LEVELS, Batch, Case, Third, Value
 from crewflow_assets.conflict_resolution.features import CASE_FEATURES, FEATURES, case_features, choice_features
-
-Floats = NDArray[np.floating]
-Ints = NDArray[np.int64]
 
 LABELS = {"use_A": 0, "use_B": 1, "manual": 2}
 TEXTS = ("dataset", "record_id", "group_id", "conflict_type", "attribute", "home", "source_b", "label")
@@ -38,10 +35,10 @@ class Dataset:
     frame: pd.DataFrame
     labels: Ints
     """0 home, 1 other, 2 neither (manual)."""
-    clusters: NDArray[np.object_]
+    clusters: Objects
     """What is never split: groups, or records where there are but few groups."""
-    types: NDArray[np.object_]
-    evidence: NDArray[np.float32]
+    types: Objects
+    evidence: Singles
     """What does not depend on past choices, shape (n, len(CASE_FEATURES))."""
     like: tuple[Ints, ...]
     """Which cell of each level a conflict's past choices are counted in."""
@@ -49,7 +46,7 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def rows(self, asked: Ints, known: Ints) -> NDArray[np.float32]:
+    def rows(self, asked: Ints, known: Ints) -> Singles:
         """Return the product's feature rows of some conflicts, knowing the choices made in others.
 
         Args:
@@ -129,14 +126,14 @@ def dataset_of(name: str, frame: pd.DataFrame) -> Dataset:
     )
 
 
-def _clusters(frame: pd.DataFrame) -> NDArray[np.object_]:
+def _clusters(frame: pd.DataFrame) -> Objects:
     """Return the groups, or the records where groups are too few; a record never lies in two."""
     by = "group_id" if frame["group_id"].nunique() >= FEWEST_GROUPS else "record_id"
     first = frame.groupby("record_id", dropna=False)[by].transform("first")
     return np.asarray(first.astype(str), object)
 
 
-def plain_rows(frame: pd.DataFrame) -> NDArray[np.float32]:
+def plain_rows(frame: pd.DataFrame) -> Singles:
     """Return the file's own columns, categories by number: what plain XGBoost is given."""
     columns = [frame[name].to_numpy(float) for name in NUMBERS] + [frame["diff"].abs().to_numpy(float)]
     columns += [pd.factorize(frame[name], sort=True)[0].astype(float) for name in CATEGORIES]

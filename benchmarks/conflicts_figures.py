@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from benchmarks.conflicts_data import Dataset, Floats
+from benchmarks.conflicts_data import Dataset
 from benchmarks.conflicts_methods import Asked
+from crewflow_assets.arrays import AnyFloats, Bools, Objects
 from crewflow_assets.evaluation.calibration import TARGET_RIGHT, expected_calibration_error
 from crewflow_assets.evaluation.intervals import Interval, cluster_mean
 
@@ -19,10 +19,10 @@ class Judged:
 
     dataset: str
     method: str
-    confidence: Floats
-    right: Floats
-    automatic: NDArray[np.bool_]
-    clusters: NDArray[np.object_]
+    confidence: AnyFloats
+    right: AnyFloats
+    automatic: Bools
+    clusters: Objects
     accuracy: Interval
     coverage: Interval
     share_right: Interval | None

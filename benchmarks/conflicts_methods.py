@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from benchmarks.conflicts_data import Dataset, Floats, Ints, plain_rows
+from benchmarks.conflicts_data import Dataset, plain_rows
+from crewflow_assets.arrays import AnyFloats, Bools, Ints
 from crewflow_assets.conflict_resolution.features import CASE_FEATURES, CHOICE_FEATURES, COLUMN, FEATURES
 from crewflow_assets.conflict_resolution.model import (
     CLASSES,
@@ -26,14 +26,14 @@ PRD_PARAMETERS: dict[str, Any] = {"n_estimators": 100, "max_depth": 4, "n_jobs":
 class Asked:
     """What a method says of conflicts whose groups it has not seen."""
 
-    probability: Floats
+    probability: AnyFloats
     """Shape (n, CLASSES)."""
-    automatic: NDArray[np.bool_]
+    automatic: Bools
 
 
 Method = Callable[[Dataset, Ints, Ints, int], Asked]
 """(data set, places to learn from, places asked, seed): no group has places in both."""
-Says = Callable[[Dataset, Ints, Ints, int], Floats]
+Says = Callable[[Dataset, Ints, Ints, int], AnyFloats]
 """The same, but for the probabilities alone."""
 
 
@@ -80,30 +80,30 @@ def prd(data: Dataset, known: Ints, asked: Ints, seed: int) -> Asked:
     return Asked(probability, sure)
 
 
-def plain_xgboost(data: Dataset, known: Ints, asked: Ints, seed: int) -> Floats:
+def plain_xgboost(data: Dataset, known: Ints, asked: Ints, seed: int) -> AnyFloats:
     """The PRD's parameters on every column of the file."""
     rows = plain_rows(data.frame)
     return _xgboost(rows[known], data.labels[known], rows[asked], seed)
 
 
-def always_home(data: Dataset, known: Ints, asked: Ints, _seed: int) -> Floats:
+def always_home(data: Dataset, known: Ints, asked: Ints, _seed: int) -> AnyFloats:
     """Always CrewFlow's value."""
     return _rule(data, known, asked, np.zeros(len(data), np.int64))
 
 
-def more_reliable(data: Dataset, known: Ints, asked: Ints, _seed: int) -> Floats:
+def more_reliable(data: Dataset, known: Ints, asked: Ints, _seed: int) -> AnyFloats:
     """The source that was right more often in the past, CrewFlow's where that is unknown or equal."""
     other = (data.frame["rel_b"] > data.frame["rel_a"]).to_numpy()
     return _rule(data, known, asked, other.astype(np.int64))
 
 
-def own_majority(data: Dataset, known: Ints, asked: Ints, _seed: int) -> Floats:
+def own_majority(data: Dataset, known: Ints, asked: Ints, _seed: int) -> AnyFloats:
     """What the company chose most in like cases, as sure as its (shrunk) share."""
     first = len(CASE_FEATURES) + CHOICE_FEATURES.index("chose_crewflow_alike")
     return data.rows(asked, known)[:, first : first + CLASSES].astype(float)
 
 
-def _rule(data: Dataset, known: Ints, asked: Ints, says: Ints) -> Floats:
+def _rule(data: Dataset, known: Ints, asked: Ints, says: Ints) -> AnyFloats:
     """Return a rule's word, as sure as it was right on the known conflicts of the type (but never outvoted)."""
     probability = np.empty((len(asked), CLASSES))
     for kind in np.unique(data.types[asked].astype(str)):
@@ -115,7 +115,7 @@ def _rule(data: Dataset, known: Ints, asked: Ints, says: Ints) -> Floats:
     return probability
 
 
-def _xgboost(rows: Floats, labels: Ints, asked: Floats, seed: int) -> Floats:
+def _xgboost(rows: AnyFloats, labels: Ints, asked: AnyFloats, seed: int) -> AnyFloats:
     import xgboost
 
     model = xgboost.XGBClassifier(**PRD_PARAMETERS, random_state=seed)

@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from crewflow_assets.arrays import Bools, Floats, Ints, Objects
+
 Shift = Literal["none", "inputs", "predictions", "calibration"]
 
 SYSTEMS = np.array(["quickbooks", "sage", "xero"], object)
@@ -57,15 +58,15 @@ def shifted(world: World, shift: Shift, size: float, week: int) -> World:
 class Rows:
     """Predictions of some weeks; ``actual`` is NaN where no outcome is known."""
 
-    companies: NDArray[np.object_]
-    weeks: NDArray[np.int64]
+    companies: Objects
+    weeks: Ints
     inputs: dict[str, NDArray[Any]]
     answers: dict[str, NDArray[Any]]
     said: Floats
     actual: Floats
     weights: Floats
 
-    def only(self, chosen: NDArray[np.bool_]) -> "Rows":
+    def only(self, chosen: Bools) -> "Rows":
         """Return the chosen rows."""
         return Rows(
             self.companies[chosen],

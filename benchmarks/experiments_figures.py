@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.experiments_world import DAYS, PART, Drawn, World, draw, treated_so_far
+from crewflow_assets.arrays import Floats, Ints
 from crewflow_assets.experiments.metrics import METRICS
 from crewflow_assets.experiments.ratio import ALARM, sample_ratio
 from crewflow_assets.experiments.sequences import FEWEST_COMPANIES, LEVEL, ArmMean, arm_mean, difference
-
-Floats = NDArray[np.float64]
 
 BY_NAME = {metric.name: metric for metric in METRICS["cost_code_mapping"]}
 METRIC_OF = {"share": BY_NAME["mapping_accuracy"], "time": BY_NAME["setup_time"]}
@@ -73,7 +71,7 @@ def judge(world: World, drawn: Drawn) -> Record:
     )
 
 
-def ours(world: World, drawn: Drawn, *, alpha: float) -> NDArray[np.int64]:
+def ours(world: World, drawn: Drawn, *, alpha: float) -> Ints:
     """Return what the platform reads at each look: 1 for more, -1 for less, 0 for nothing yet."""
     metric = METRIC_OF[world.metric]
     control, treatment = _arms(drawn, least_spread=metric.least_spread)
@@ -113,7 +111,7 @@ def _arms(drawn: Drawn, *, least_spread: float) -> list[ArmMean]:
     return [arm_mean(means, present & side, least_spread=least_spread) for side in (~treated, treated)]
 
 
-def _first(signs: NDArray[np.int64]) -> Floats:
+def _first(signs: Ints) -> Floats:
     """Return the sign of the first look that shows a difference; 0 where none does."""
     place = (signs != 0).argmax(axis=1)
     return np.asarray(np.take_along_axis(signs, place[:, None], axis=1)[:, 0], dtype=float)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from crewflow_assets.arrays import Bools, Floats, Ints
+
 MetricKind = Literal["share", "time"]
 
 DAYS = 30
@@ -51,7 +51,7 @@ class World:
 class Drawn:
     """Cumulative sums up to the end of each day, of shape (experiments, days, companies)."""
 
-    treated: NDArray[np.bool_]
+    treated: Bools
     """Of shape (experiments, companies)."""
     count: Floats
     total: Floats
@@ -111,10 +111,10 @@ def _levels(random: np.random.Generator, world: World, shape: tuple[int, int, in
 def _shares(
     random: np.random.Generator,
     world: World,
-    count: NDArray[np.int64],
+    count: Ints,
     level: Floats,
     drift: Floats,
-    treated: NDArray[np.bool_],
+    treated: Bools,
 ) -> tuple[Floats, Floats]:
     """Return how many decisions were right, twice: the square of 1 is 1. Levels become shares with a Beta law."""
     from scipy import stats
@@ -132,10 +132,10 @@ def _shares(
 def _times(
     random: np.random.Generator,
     world: World,
-    count: NDArray[np.int64],
+    count: Ints,
     level: Floats,
     drift: Floats,
-    treated: NDArray[np.bool_],
+    treated: Bools,
 ) -> tuple[Floats, Floats]:
     """Return sums of log times and of their squares; a decision's own part is a centred, skewed gamma sum."""
     middle = COMPANY_SPREAD * level + drift + world.effect * treated[:, None, :]
@@ -144,7 +144,7 @@ def _times(
     return middle * count + noise, middle**2 * count + 2 * middle * noise + spread
 
 
-def treated_so_far(companies: int, share: float, experiments: int, *, seed: tuple[int, ...]) -> NDArray[np.int64]:
+def treated_so_far(companies: int, share: float, experiments: int, *, seed: tuple[int, ...]) -> Ints:
     """Return how many companies are treated after each that joined, of shape (experiments, companies)."""
     random = np.random.default_rng(seed)
     return (random.random((experiments, companies)) < share).cumsum(1)

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks.health_forecast_world import twin_days
+from crewflow_assets.arrays import Floats
 from crewflow_assets.evaluation.intervals import cluster_mean
-from crewflow_assets.integration_health.days import MEASURES, PLACE, Days, Floats
+from crewflow_assets.integration_health.days import MEASURES, PLACE, Days
 from crewflow_assets.integration_health.evaluation import OURS, Judged, judge, methods_table, trend_right, trends
 from crewflow_assets.integration_health.features import HORIZON_DAYS, NOW, scores_of, start_from
 from crewflow_assets.integration_health.lifecycle import IntegrationHealthForecast

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from benchmarks.fetch_log import find_log, place_fetches
+from crewflow_assets.arrays import Floats, Objects
 from crewflow_assets.retry_strategy.delays import DELAYS
 from crewflow_assets.retry_strategy.table import ATTEMPT_COLUMNS, RETRY_COLUMNS, as_table
 
@@ -89,8 +89,8 @@ class Outages:
     """Outages as if each had been probed once at every delay of the grid, and the site of each row."""
 
     table: pd.DataFrame
-    site: NDArray[np.object_]
-    minutes: NDArray[np.float64]
+    site: Objects
+    minutes: Floats
     """How long each row's outage lasted."""
 
 

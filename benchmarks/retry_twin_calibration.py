@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from crewflow_assets.arrays import Floats
 from crewflow_assets.backtest.retries import LearnedRetries, feature_rows
 from crewflow_assets.evaluation.calibration import expected_calibration_error
 from crewflow_assets.evaluation.intervals import Interval, cluster_bootstrap, cluster_mean
@@ -17,8 +17,6 @@ from crewflow_assets.twin.retries.play import play
 from crewflow_assets.twin.retries.policies import EXPLORED_HOURS, Explorer
 from crewflow_assets.twin.retries.world import RetryWorld
 from crewflow_assets.twin.sync.history import names_of
-
-Floats = npt.NDArray[np.float64]
 
 ANY_DELAY, CHOSEN = "any delay, as explored", "the delay that ours chose"
 

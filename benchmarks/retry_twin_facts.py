@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 
+from crewflow_assets.arrays import Bools
 from crewflow_assets.twin.retries.bodies import BODIES
 from crewflow_assets.twin.retries.play import once
 from crewflow_assets.twin.retries.world import RetryWorld
-
-Bools = npt.NDArray[np.bool_]
 
 DELAYS: Mapping[str, float] = {
     "3 s": 3,

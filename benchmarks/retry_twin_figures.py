@@ -6,14 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from crewflow_assets.arrays import Bools, Floats
 from crewflow_assets.backtest.fates import ratio
 from crewflow_assets.evaluation.intervals import Interval
 from crewflow_assets.twin.retries.play import Played
 from crewflow_assets.twin.retries.world import RetryWorld
 from crewflow_assets.twin.sync.attempts import Cause
-
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 CAUSES = tuple(cause for cause in Cause if cause != Cause.NONE)
 HOURS = (1, 24)

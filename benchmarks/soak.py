@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,6 +30,7 @@ from benchmarks.soak_home import copied_database, register, settings_of, two_ver
 from benchmarks.soak_load import Champions, Clients, Outage
 from benchmarks.soak_memory import Memory
 from benchmarks.soak_trouble import Trouble
+from crewflow_assets.settings import Settings
 from crewflow_assets.store import keys
 from crewflow_assets.store.database import batched, reading, transaction
 from crewflow_assets.store.tables import Event, IdempotentAnswer, Prediction
@@ -42,8 +43,8 @@ QUIETLY = 0.25
 
 
 @contextmanager
-def gateway(home: Path, port: int) -> "Iterator[subprocess.Popen[bytes]]":
-    """Run the gateway of the present settings with two workers.
+def gateway(home: Path, port: int, settings: Mapping[str, str]) -> "Iterator[subprocess.Popen[bytes]]":
+    """Run the gateway of the present settings, and of those given, with two workers.
 
     Raises:
         RuntimeError: it does not start, or does not end by itself.
@@ -57,6 +58,7 @@ def gateway(home: Path, port: int) -> "Iterator[subprocess.Popen[bytes]]":
         "BENTOML_HOME": str(home / "bentoml"),
         "BENTOML_DO_NOT_TRACK": "True",
         "OMP_NUM_THREADS": "1",
+        **settings,
     }
     command = [str(BIN / "bentoml"), "serve", "serving.gateway:service", "--port", str(port)]
     with log.open("wb") as output:
@@ -79,7 +81,15 @@ def gateway(home: Path, port: int) -> "Iterator[subprocess.Popen[bytes]]":
         process.wait(timeout=90)
 
 
-def soak(source: Path, minutes: float, every: float, port: int, *, quietly: float = QUIETLY) -> Figures:
+def soak(
+    source: Path,
+    minutes: float,
+    every: float,
+    port: int,
+    *,
+    quietly: float = QUIETLY,
+    settings: Mapping[str, str] | None = None,
+) -> Figures:
     """Run it on a copy of an installation and return what was seen.
 
     Args:
@@ -88,6 +98,7 @@ def soak(source: Path, minutes: float, every: float, port: int, *, quietly: floa
         every: Seconds between two troubles.
         port: Of the gateway.
         quietly: The share of the time, at the end, without new trouble.
+        settings: Environment variables of the gateway alone.
     """
     with TemporaryDirectory(prefix="crewflow-soak-") as folder, PostgresServer(durable=True) as server:
         home = Path(folder)
@@ -102,7 +113,7 @@ def soak(source: Path, minutes: float, every: float, port: int, *, quietly: floa
                 token, _ = keys.create(session, "soak", None, requests_per_minute=keys.MOST_PER_MINUTE)
             memory = Memory()
             outages: list[Outage] = []
-            with gateway(home, port) as process:
+            with gateway(home, port, settings or {}) as process:
                 clients = Clients(f"http://127.0.0.1:{port}", token, asked, mapped, champions, outages)
                 trouble = Trouble(process, server, versions, champions, outages)
                 began = perf_counter()
@@ -151,6 +162,19 @@ def _missing(session: Session, column: InstrumentedAttribute[str], ids: Sequence
     return [one for one in ids if one not in found]
 
 
+def setting(text: str) -> tuple[str, str]:
+    """Return name and value of ``NAME=VALUE``.
+
+    Raises:
+        argparse.ArgumentTypeError: it has no ``=``, or no setting of that name exists.
+    """
+    name, is_setting, value = text.partition("=")
+    known = {f"CREWFLOW_{field.upper()}" for field in Settings.model_fields}
+    if not is_setting or name not in known:
+        raise argparse.ArgumentTypeError(f"{text!r} is no setting; give CREWFLOW_...=VALUE, see docs/operations.md")
+    return name, value
+
+
 def main() -> None:
     """Read the arguments, run, print the table and write what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -160,12 +184,22 @@ def main() -> None:
         "--every", type=float, help="seconds between two troubles; by default a 60th of the time, 15 at least"
     )
     parser.add_argument("--quiet", type=float, default=QUIETLY, help="share of the time, at the end, without trouble")
+    parser.add_argument(
+        "--setting", type=setting, action="append", default=[], help="CREWFLOW_...=VALUE for the gateway; repeatable"
+    )
     parser.add_argument("--port", type=int, default=3190)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plots", type=Path)
     arguments = parser.parse_args()
     every = arguments.every or max(15.0, arguments.minutes)
-    found = soak(arguments.home.resolve(), arguments.minutes, every, arguments.port, quietly=arguments.quiet)
+    found = soak(
+        arguments.home.resolve(),
+        arguments.minutes,
+        every,
+        arguments.port,
+        quietly=arguments.quiet,
+        settings=dict(arguments.setting),
+    )
     print(table(found))
     if arguments.json:
         arguments.json.write_text(json.dumps(found.as_json(), indent=1))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.soak_load import Tally
-from benchmarks.soak_memory import WARM_SECONDS, Growth, Sample, growth, mean
+from benchmarks.soak_memory import WARM_SECONDS, Growth, Sample, busiest_share, by_worker, growth, mean
 from benchmarks.soak_trouble import Happened
 
 SHOWN = 5
@@ -32,7 +32,11 @@ class Figures:
     p99_ms: float
     answered_by_second: list[int]
     memory: list[tuple[float, float]]
+    memory_by_worker: dict[int, list[tuple[float, float]]]
     growth: Growth | None
+    late_growth: Growth | None
+    """The same of the second half alone, when what is kept up to a bound has reached it."""
+    busiest_share: float | None
 
     @property
     def clean(self) -> bool:
@@ -76,7 +80,10 @@ def figures(
         p99_ms=1000 * float(np.quantile(took, 0.99)),
         answered_by_second=np.bincount(ended.astype(int)).tolist(),
         memory=mean(memory),
+        memory_by_worker=by_worker(memory),
         growth=growth(memory),
+        late_growth=growth([sample for sample in memory if sample[0] > memory[-1][0] / 2]),
+        busiest_share=busiest_share(memory),
     )
 
 
@@ -104,6 +111,8 @@ def table(found: Figures) -> str:
         ),
         ("memory of a worker after a third, at the end", f"{first:.0f} MiB, {last:.0f} MiB"),
         (f"its growth once a worker has worked for {WARM_SECONDS:.0f} s", _growth(found.growth)),
+        ("the same, in the second half", _growth(found.late_growth)),
+        ("share of a minute's work that the busiest worker did", _share(found.busiest_share)),
     ]
     lines = ["| what | seen |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
     for title, texts in (("Wrong", found.wrong), ("Undocumented", found.faults), ("Given up", found.given_up)):
@@ -116,6 +125,10 @@ def _growth(found: Growth | None) -> str:
         return "too short a time to say"
     spread = f"[{found.low:+.0f}, {found.high:+.0f}]"
     return f"{found.per_hour:+.0f} {spread} MiB an hour, from {found.minutes} minutes of single workers"
+
+
+def _share(found: float | None) -> str:
+    return "too short a time to say" if found is None else f"{found:.0%}"
 
 
 def _kind(what: str) -> str:
@@ -135,9 +148,10 @@ def plot(found: Figures, path: Path) -> None:
     figure, (above, below) = plt.subplots(2, 1, figsize=(9, 6), sharex=True, layout="constrained")
     above.plot(found.answered_by_second, linewidth=0.8)
     above.set_ylabel("answers a second")
-    below.plot([at for at, _ in found.memory], [held for _, held in found.memory])
+    for held in found.memory_by_worker.values():
+        below.plot([at for at, _ in held], [size for _, size in held])
     below.set_ylim(bottom=0)
-    below.set_ylabel("memory of a worker, MiB")
+    below.set_ylabel("memory of each worker, MiB")
     below.set_xlabel("seconds")
     colours = {"promoted": "tab:green", "rolled back": "tab:olive", "worker killed": "tab:red"}
     for one in found.happened:

@@ -70,6 +70,32 @@ def mean(samples: Sequence[Sample]) -> list[tuple[float, float]]:
     return [(at, sum(one.size for one in held.values()) / len(held) / MIB) for at, held in samples]
 
 
+def by_worker(samples: Sequence[Sample]) -> dict[int, list[tuple[float, float]]]:
+    """Return the MiB of each worker at each moment that it lived, by process id."""
+    found: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    for at, held in samples:
+        for pid, one in held.items():
+            found[pid].append((at, one.size / MIB))
+    return dict(found)
+
+
+def busiest_share(samples: Sequence[Sample]) -> float | None:
+    """Return the share of the work, in processor time, that a minute's busiest worker did, mean of the minutes.
+
+    Only minutes that began and ended with the same workers, two at least, and in which they worked; None without any.
+    """
+    shares = []
+    by_minute: dict[int, list[Mapping[int, Held]]] = defaultdict(list)
+    for at, held in samples:
+        by_minute[int(at // MINUTE)].append(held)
+    for inside in by_minute.values():
+        first, last = inside[0], inside[-1]
+        worked = [last[pid].worked - first[pid].worked for pid in first.keys() & last.keys()]
+        if len(worked) > 1 and first.keys() == last.keys() and sum(worked) > 0:
+            shares.append(max(worked) / sum(worked))
+    return float(np.mean(shares)) if shares else None
+
+
 def growth(samples: Sequence[Sample]) -> Growth | None:
     """Return the slope that all workers have in common, each from its own level on; None before six minutes.
 

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks.fetch_log import find_log
 from benchmarks.sync_health_data import Log, read_log
 from benchmarks.sync_health_tables import Results, print_alarms, print_results
+from crewflow_assets.arrays import Bools
 from crewflow_assets.evaluation.splits import fold_of
 from crewflow_assets.sync_health.baselines import Probabilities, fit_baselines
 from crewflow_assets.sync_health.evaluation import ROWSETS, Judged, alarms, as_record, figures, rows_of
@@ -28,7 +28,7 @@ console = Console(stderr=True)
 app = typer.Typer(add_completion=False)
 
 
-def fit_methods(log: Log, train: NDArray[np.bool_], progress: Progress) -> dict[str, Probabilities]:
+def fit_methods(log: Log, train: Bools, progress: Progress) -> dict[str, Probabilities]:
     """Fit ours and every baseline on the same rows."""
     rows, failed, micros = log.rows[train], log.failed[train], log.micros[train]
     bar = progress.add_task("fitting", total=4)
@@ -47,7 +47,7 @@ def fit_methods(log: Log, train: NDArray[np.bool_], progress: Progress) -> dict[
     return methods
 
 
-def judge(log: Log, test: NDArray[np.bool_], methods: Mapping[str, Probabilities]) -> Results:
+def judge(log: Log, test: Bools, methods: Mapping[str, Probabilities]) -> Results:
     """Let every method foresee the test rows, and return them by row set and method."""
     rows = log.rows[test]
     asked = {

@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from benchmarks.fetch_log import place_fetches
+from crewflow_assets.arrays import Bools, Floats, Objects, Singles
 from crewflow_assets.sync_health.events import ATTEMPT_COLUMNS, STATUS_COLUMNS, compiled
 from crewflow_assets.sync_health.features import columns_of, feature_rows
 
@@ -18,12 +16,12 @@ LEAD_MINUTES = 5
 class Log:
     """Every fetch, oldest run first: features, whether it failed, what it belongs to, and when its run began."""
 
-    rows: NDArray[np.float32]
-    failed: NDArray[np.float64]
-    endpoint: NDArray[np.object_]
-    host: NDArray[np.object_]
-    micros: NDArray[np.float64]
-    in_test: NDArray[np.bool_]
+    rows: Singles
+    failed: Floats
+    endpoint: Objects
+    host: Objects
+    micros: Floats
+    in_test: Bools
 
 
 def read_log(file: Path) -> Log:

@@ -4,16 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from crewflow_assets.arrays import Bools, Floats, Ints
 from crewflow_assets.evaluation.intervals import cluster_mean
 from crewflow_assets.sync_health.contract import RateLimitForecast
 from crewflow_assets.twin.sync.parameters import TICK_MINUTES, TICKS_PER_DAY
 from crewflow_assets.twin.sync.world import SyncWorld
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 WITHIN = (60.0, 120.0, 360.0, 1440.0)
 SAID = (0.05, 0.2, 0.5, 0.8, 1.0)

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import numpy.typing as npt
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks.sync_health_limits import LimitOutcomes, is_stopped, outcomes, print_coverage
 from benchmarks.sync_health_tables import Results, print_results
+from crewflow_assets.arrays import Bools, Floats, Ints, Objects, Singles
 from crewflow_assets.backtest.moments import tables
 from crewflow_assets.evaluation.splits import fold_of
 from crewflow_assets.sync_health.baselines import fit_baselines
@@ -47,14 +47,14 @@ class Lived:
     """
 
     described: Described
-    rows: npt.NDArray[np.float32]
-    failed: npt.NDArray[np.float64]
-    ceiling: npt.NDArray[np.float64]
-    who: npt.NDArray[np.int64]
-    tick: npt.NDArray[np.int64]
-    draw: npt.NDArray[np.int64]
-    entity: npt.NDArray[np.object_]
-    stopped: npt.NDArray[np.bool_]
+    rows: Singles
+    failed: Floats
+    ceiling: Floats
+    who: Ints
+    tick: Ints
+    draw: Ints
+    entity: Objects
+    stopped: Bools
 
 
 def live(draws: int, integrations: int, days: int, progress: Progress) -> Lived:

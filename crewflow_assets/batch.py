@@ -1,6 +1,6 @@
 """The pyfunc face of a registered model, for batch scoring and `mlflow models serve`."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +22,17 @@ class BatchModel:
 
     def predict(self, frame: "pd.DataFrame", params: dict[str, Any] | None = None) -> Sequence[dict[str, Any]]:  # noqa: ARG002
         """Answer each row; empty cells are left out."""
-        rows = frame.to_dict(orient="records")
-        requests = [
-            self.spec.request_type.model_validate(
-                {str(name): value for name, value in row.items() if isinstance(value, list) or value == value}
-            )
-            for row in rows
-        ]
+        requests = [self.spec.request_type.model_validate(_cells(row)) for row in frame.to_dict(orient="records")]
         return [answer.fields for answer in self.spec.code().answer(self.predictor, requests)]
+
+
+def _cells(row: Mapping[Hashable, Any]) -> dict[str, Any]:
+    """Return the cells that hold something, by column; arrays, as Parquet files give them, as lists."""
+    import numpy as np
+    import pandas as pd
+
+    found = {str(name): value.tolist() if isinstance(value, np.ndarray) else value for name, value in row.items()}
+    return {name: value for name, value in found.items() if not (pd.api.types.is_scalar(value) and pd.isna(value))}
 
 
 def _load_pyfunc(path: str) -> BatchModel:

@@ -11,9 +11,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from crewflow_assets.arrays import Singles
 
 logger = logging.getLogger("crewflow.embeddings")
 
@@ -27,13 +26,13 @@ class StoredEmbeddings:
     def __init__(self, file: Path) -> None:
         self._file = file
 
-    def get(self, texts: Sequence[str]) -> dict[str, Floats]:
+    def get(self, texts: Sequence[str]) -> dict[str, Singles]:
         """Return the embeddings that are there."""
         if not self._file.exists():
             return {}
         by_key = {_key(text): text for text in texts}
         keys = list(by_key)
-        found: dict[str, Floats] = {}
+        found: dict[str, Singles] = {}
         try:
             with self._connected() as connection:
                 for start in range(0, len(keys), KEYS_PER_QUERY):
@@ -45,7 +44,7 @@ class StoredEmbeddings:
             logger.warning("embeddings cannot be read from %s", self._file, exc_info=error)
         return found
 
-    def put(self, embeddings: Mapping[str, Floats]) -> None:
+    def put(self, embeddings: Mapping[str, Singles]) -> None:
         """Keep embeddings; what is there already stays."""
         rows = [(_key(text), np.ascontiguousarray(one, np.float32).tobytes()) for text, one in embeddings.items()]
         try:

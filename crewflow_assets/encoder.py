@@ -23,13 +23,11 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import Singles
 from crewflow_assets.embeddings import StoredEmbeddings
 from crewflow_assets.errors import NotReadyError
 from crewflow_assets.settings import get_settings
-
-Floats = NDArray[np.float32]
 
 LONGEST = 64  # tokens; names of cost codes and accounts have about ten
 BATCH = 32
@@ -65,7 +63,7 @@ class Encoder:
         self._tokenizer.enable_truncation(LONGEST)
         self._tokenizer.no_padding()  # ``_run`` pads to the longest of its batch
         self._inputs = {given.name for given in self._session.get_inputs()}
-        self._kept: OrderedDict[str, Floats] = OrderedDict()
+        self._kept: OrderedDict[str, Singles] = OrderedDict()
         self._stored = StoredEmbeddings(stored_beside(folder))
         self._lock, self._many = Lock(), Lock()
 
@@ -74,7 +72,7 @@ class Encoder:
         """The length of an embedding."""
         return int(self._session.get_outputs()[0].shape[-1])
 
-    def encode(self, texts: Sequence[str]) -> Floats:
+    def encode(self, texts: Sequence[str]) -> Singles:
         """Return one unit-length embedding for each text, shape (texts, width); texts seen before cost nothing.
 
         Of many new texts the embeddings are kept on disk too, and two threads do not encode the same ones.
@@ -91,14 +89,14 @@ class Encoder:
         found = [known[text] for text in texts]
         return np.stack(found) if found else np.zeros((0, self.width), np.float32)
 
-    def _stored_or_encoded(self, texts: Sequence[str]) -> dict[str, Floats]:
+    def _stored_or_encoded(self, texts: Sequence[str]) -> dict[str, Singles]:
         known = self._recalled(texts)  # another thread may have had them
         known |= self._remember(self._stored.get([text for text in texts if text not in known]))
         fresh = self._encoded([text for text in texts if text not in known])
         self._stored.put(fresh)
         return known | fresh
 
-    def _recalled(self, texts: Sequence[str]) -> dict[str, Floats]:
+    def _recalled(self, texts: Sequence[str]) -> dict[str, Singles]:
         """Return the embeddings in memory; what was asked for last is thrown away last."""
         known = {}
         with self._lock:
@@ -108,14 +106,14 @@ class Encoder:
                     known[text] = embedding
         return known
 
-    def _remember(self, embeddings: dict[str, Floats]) -> dict[str, Floats]:
+    def _remember(self, embeddings: dict[str, Singles]) -> dict[str, Singles]:
         with self._lock:
             self._kept.update(embeddings)
             while len(self._kept) > KEPT_TEXTS:
                 self._kept.popitem(last=False)
         return embeddings
 
-    def _encoded(self, new: Sequence[str]) -> dict[str, Floats]:
+    def _encoded(self, new: Sequence[str]) -> dict[str, Singles]:
         """Encode texts and keep them in memory."""
         tokens = [encoding.ids for encoding in self._tokenizer.encode_batch(list(new))]
         order = sorted(range(len(new)), key=lambda place: len(tokens[place]))  # those of like length are padded least
@@ -126,12 +124,12 @@ class Encoder:
                 outputs = list(pool.map(self._run, inputs))
         else:
             outputs = [self._run(batch) for batch in inputs]
-        fresh: dict[str, Floats] = {}
+        fresh: dict[str, Singles] = {}
         for batch, output in zip(batches, outputs, strict=True):
             fresh.update(zip((new[place] for place in batch), output, strict=True))
         return self._remember(fresh)
 
-    def _run(self, tokens: Sequence[Sequence[int]]) -> Floats:
+    def _run(self, tokens: Sequence[Sequence[int]]) -> Singles:
         longest = max(map(len, tokens))
         ids = np.zeros((len(tokens), longest), np.int64)
         mask = np.zeros_like(ids)
@@ -141,11 +139,11 @@ class Encoder:
         given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         [hidden] = self._session.run(None, {name: given[name] for name in self._inputs})
         pooled = (hidden * mask[:, :, None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
-        unit: Floats = (pooled / np.linalg.norm(pooled, axis=1, keepdims=True)).astype(np.float32)
+        unit: Singles = (pooled / np.linalg.norm(pooled, axis=1, keepdims=True)).astype(np.float32)
         return unit
 
 
-def by_number(embeddings: Floats) -> Floats:
+def by_number(embeddings: Singles) -> Singles:
     """Return the embeddings in column-major order, in which multiplying them with a few others is fastest."""
     return np.asfortranarray(embeddings)
 

@@ -190,6 +190,24 @@ def describe(spec: ModelSpec) -> list[VersionInfo]:
 
 
 @_reaching()
+def run_of(spec: ModelSpec, number: int) -> str | None:
+    """Return the run that made a version, or None where there is no such version; cheap enough to poll.
+
+    Raises:
+        RegistryAwayError: the registry cannot be read.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        version = client().get_model_version(spec.name, str(number))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+    return _run_id(version)
+
+
+@_reaching()
 def alias_numbers(spec: ModelSpec) -> dict[str, int]:
     """Return which version number each alias names; cheap enough to poll.
 
@@ -223,8 +241,12 @@ def info_of(version: "ModelVersion", aliases: Mapping[str, int] | None = None) -
         aliases=named,
         created_at=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
         tags=dict(version.tags),
-        run_id=version.run_id or version.tags.get("crewflow.run", ""),
+        run_id=_run_id(version),
     )
+
+
+def _run_id(version: "ModelVersion") -> str:
+    return version.run_id or version.tags.get("crewflow.run", "")
 
 
 def find(spec: ModelSpec, version: str) -> VersionInfo:

@@ -70,6 +70,10 @@ class Settings(BaseSettings):
     gateway_workers: Annotated[int, Field(ge=1, le=64)] = Field(
         1, description="Processes of a service that answer requests; each loads the models."
     )
+    gateway_requests_per_connection: Annotated[int, Field(ge=1)] = Field(
+        1_000,
+        description="After about so many requests a kept-alive connection ends, where there are several workers.",
+    )
     dagster_port: Annotated[int, Field(ge=1, le=65535)] = Field(3000, description="Port of the Dagster UI.")
     mlflow_port: Annotated[int, Field(ge=1, le=65535)] = Field(5000, description="Port of the MLflow UI.")
     webhook_url: str = Field("", description="Where the outbox sends commands; empty keeps them waiting.")

@@ -7,9 +7,10 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
-from pydantic import Field
+from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
 from crewflow_assets import clock
+from crewflow_assets.ingest.event_kinds import EARLIEST
 from crewflow_assets.integration_health.daily import unscored_days, write_scores
 from crewflow_assets.lake.events import stale_days, write_day
 from crewflow_assets.models import spec_named
@@ -17,19 +18,23 @@ from crewflow_assets.spec import ModelCode
 from crewflow_assets.store.database import reading, transaction
 from crewflow_assets.sync_health.integrations import number_of_integrations
 from crewflow_assets.sync_health.watch import MODEL, answering_scorer, tick
-from pipelines.lake import ENDS, days, range_tags, this_hour, under_way
+from pipelines.lake import ENDS, range_tags, this_hour, under_way
 
 if TYPE_CHECKING:  # the code location loads without MLflow
     from crewflow_assets.registry import LoadedModel
 
 SYNC_KINDS = ("sync_attempt", "api_status")
 TICK = timedelta(minutes=15)
+days_over = dg.DailyPartitionsDefinition(start_date=EARLIEST.date().isoformat(), timezone="UTC")
+"""Without today, which would count as scored before it is over."""
 
 
 class WatchConfig(dg.Config):
     """Which moment a run of the watch is for."""
 
-    at: str | None = Field(None, description="The tick's moment, ISO 8601; by default, and once it is past, now.")
+    at: str | None = Field(
+        None, description="The tick's moment, ISO 8601 with time zone; by default, and once it is past, now."
+    )
 
 
 def champion() -> "tuple[ModelCode, LoadedModel]":
@@ -46,7 +51,11 @@ def champion() -> "tuple[ModelCode, LoadedModel]":
 
 def _moment(config: WatchConfig) -> datetime:
     now = clock.now()
-    planned = now if config.at is None else datetime.fromisoformat(config.at)
+    try:
+        planned = now if config.at is None else TypeAdapter(AwareDatetime).validate_python(config.at)
+    except ValidationError as error:
+        wanted = f"give a moment with its time zone, such as {now.isoformat(timespec='seconds')}"
+        raise dg.Failure(f"at is {config.at!r}: {wanted}", allow_retries=False) from error
     return planned if timedelta(0) <= now - planned < TICK else now
 
 
@@ -81,7 +90,7 @@ with warnings.catch_warnings():
         group_name="integrations",
         description="The health score of every integration as of the end of each UTC day, over the 30 days before.",
         deps=[dg.AssetKey(["lake", "sync_attempt"]), dg.AssetKey(["lake", "conflict_decision"])],
-        partitions_def=days,
+        partitions_def=days_over,
         backfill_policy=dg.BackfillPolicy.single_run(),
         kinds={"duckdb"},
     )

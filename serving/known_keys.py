@@ -41,7 +41,10 @@ class KnownKeys:
             held = self._mine.get(digest)
             if held is not None and held[1] == scope and now - held[0] < WRITTEN_EVERY:
                 return
+            self._mine.pop(digest, None)
             self._mine[digest] = (now, scope)
+            if len(self._mine) > MOST_KEPT:
+                del self._mine[next(iter(self._mine))]  # the one that was confirmed longest ago
             with self._alone():
                 self._write(self._read() | {digest: (now, scope)})
 

@@ -38,6 +38,9 @@ class Registry(Protocol):
     def alias_numbers(self, spec: ModelSpec) -> dict[str, int]:
         """Return which version each alias points at."""
 
+    def run_of(self, spec: ModelSpec, number: int) -> str | None:
+        """Return the run that made a version; None where there is no such version."""
+
     def describe(self, spec: ModelSpec) -> Sequence[VersionInfo]:
         """Return all registered versions, newest first."""
 
@@ -49,6 +52,7 @@ class CachedModel:
     predictor: Predictor
     label: str
     number: int
+    run_id: str
     aliases: tuple[str, ...]
 
 
@@ -109,7 +113,14 @@ class ModelCache:
                 self._went_away(spec, version, error, _index(spec))
             return found
         self._came_back(spec, version)
-        return CachedModel(spec.code().load(folder), info.label, info.number, tuple(info.aliases))
+        return CachedModel(spec.code().load(folder), info.label, info.number, info.run_id, tuple(info.aliases))
+
+    def run_of(self, spec: ModelSpec, number: int) -> str | None:
+        """Return the run that made a version of the registry; None where that cannot be said at present."""
+        try:
+            return self._registry.run_of(spec, number)
+        except NotReadyError:  # told of by `alias_numbers`
+            return None
 
     def describe(self, spec: ModelSpec) -> Sequence[VersionInfo]:
         """Return all versions of the registry, newest first.
@@ -221,7 +232,7 @@ def _cached(spec: ModelSpec, version: str) -> CachedModel | None:
         named = tuple(alias for alias, number in numbers.items() if number == described["number"])
         if version == described["label"] or version in named:
             predictor = spec.code().load(about.parent / FILES)
-            return CachedModel(predictor, described["label"], described["number"], named)
+            return CachedModel(predictor, described["label"], described["number"], described["run_id"], named)
     return None
 
 

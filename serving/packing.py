@@ -4,16 +4,18 @@
 store, with every package hidden that was not declared.
 """
 
+import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires, version
 from pathlib import Path
 from shutil import copytree
+from tempfile import TemporaryDirectory
 from types import ModuleType
 
 from packaging.requirements import Requirement
@@ -30,6 +32,7 @@ from crewflow_assets.ingest.rows import AccountRow
 from crewflow_assets.settings import get_settings
 from crewflow_assets.spec import ModelSpec
 from crewflow_assets.store.database import transaction
+from serving.model_cache import INDEX
 
 EVERY_SERVICE = (
     "bentoml",
@@ -57,17 +60,41 @@ def packages(specs: Iterable[ModelSpec]) -> list[str]:
 
 
 def unpack() -> None:
-    """Put a packed service's models and encoder into an empty home folder, where the services look for them."""
+    """Put a packed service's models and encoder into the home folder, where the services look for them.
+
+    Models that are there already stay where their aliases were read from a registry after the service was packed.
+    """
     if not PACKED.is_dir():
         return
     root = get_settings().root
-    for packed in [*(PACKED / "models").iterdir(), *PACKED.glob("encoder")]:
-        target = root / packed.relative_to(PACKED)
-        if not target.exists():
-            copytree(packed, target)
+    for packed in (PACKED / "models").iterdir():
+        target = root / "models" / packed.name
+        if _read_at(target) < _read_at(packed):
+            _put(packed, target)
     for exported in (PACKED / "encoder").glob("*"):  # in place of a checkpoint, which is read with torch
-        os.environ.setdefault("CREWFLOW_ENCODER", str(root / "encoder" / exported.name))
+        target = root / "encoder" / exported.name
+        if not target.exists():
+            _put(exported, target)
+        os.environ.setdefault("CREWFLOW_ENCODER", str(target))
         get_settings.cache_clear()
+
+
+def _read_at(folder: Path) -> datetime:
+    """Return when the aliases of a model's folder were read from a registry; long ago where it has none."""
+    index = folder / INDEX
+    if not index.exists():
+        return datetime.min.replace(tzinfo=UTC)
+    return datetime.fromisoformat(json.loads(index.read_text(encoding="utf-8"))["read_at"])
+
+
+def _put(packed: Path, target: Path) -> None:
+    """Copy a folder to a place, instead of what is there; whole, whenever the process ends."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".unpacking-", dir=target.parent) as passing:
+        copied = copytree(packed, Path(passing) / "new")
+        if target.exists():
+            target.rename(Path(passing) / "former")
+        copied.rename(target)
 
 
 def closure(requirements: Sequence[str]) -> set[str]:

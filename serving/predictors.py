@@ -19,6 +19,8 @@ MOST_PINNED = 4
 UNKNOWN_SECONDS = 5.0
 """A version that was not found is asked for again after this."""
 MOST_UNKNOWN = 1000
+RUNS_SECONDS = 60.0
+"""The registry is asked so often whether its versions are still those in memory: one that was rebuilt counts anew."""
 
 
 class LoadedModel(Protocol):
@@ -35,6 +37,10 @@ class LoadedModel(Protocol):
     @property
     def number(self) -> int:
         """The registry's own number of the version."""
+
+    @property
+    def run_id(self) -> str:
+        """The run that made the version: tells it from one of the same number in a rebuilt registry."""
 
     @property
     def aliases(self) -> tuple[str, ...]:
@@ -82,6 +88,9 @@ class Source(Protocol):
     def alias_numbers(self, spec: ModelSpec) -> dict[str, int]:
         """Return which version each alias points at."""
 
+    def run_of(self, spec: ModelSpec, number: int) -> str | None:
+        """Return the run that made a version; None where that cannot be said at present."""
+
     def describe(self, spec: ModelSpec) -> Sequence[VersionInfo]:
         """Return all registered versions, newest first."""
 
@@ -100,6 +109,7 @@ class Predictors:
         self._held: dict[tuple[str, str], LoadedModel] = {}
         self._pinned: OrderedDict[tuple[str, str], LoadedModel] = OrderedDict()
         self._unknown: OrderedDict[tuple[str, str], tuple[float, str]] = OrderedDict()
+        self._runs_agreed: dict[str, float] = {}
         self._pinning = threading.Lock()
         self._refreshing = threading.Lock()
 
@@ -153,16 +163,17 @@ class Predictors:
     def _refresh_one(self, spec: ModelSpec) -> bool:
         try:
             numbers = self.source.alias_numbers(spec)
+            rebuilt = self._is_rebuilt(spec)
             fresh: dict[str, LoadedModel] = {}
             for alias in ALIASES:
                 held = self._aliased.get((spec.name, alias))
                 if alias not in numbers:
                     continue
-                if held is not None and held.number == numbers[alias]:
+                if held is not None and held.number == numbers[alias] and not rebuilt:
                     fresh[alias] = held
                 else:
                     found = self.source.load(spec, alias)  # the former version where the new one cannot be fetched
-                    fresh[alias] = held if held is not None and held.number == found.number else found
+                    fresh[alias] = held if held is not None and _same(held, found) else found
             if "champion" not in fresh:
                 self.source.load(spec, "champion")  # raises the text that says how to register one
         except CrewflowError as error:
@@ -174,6 +185,8 @@ class Predictors:
         before = {alias: self._aliased.get((spec.name, alias)) for alias in ALIASES}
         kept = {key: model for key, model in self._aliased.items() if key[0] != spec.name}
         self._aliased = kept | {(spec.name, alias): model for alias, model in fresh.items()}
+        if rebuilt:
+            self._forget_labels(spec)
         self._problems = {name: text for name, text in self._problems.items() if name != spec.name}
         changed = any(before[alias] is not fresh.get(alias) for alias in ALIASES)
         if changed:
@@ -182,6 +195,24 @@ class Predictors:
             labels = ", ".join(f"{alias} {model.label}" for alias, model in fresh.items())
             logger.info("%s now serves %s", spec.name, labels)
         return changed
+
+    def _is_rebuilt(self, spec: ModelSpec) -> bool:
+        """Say whether a version in memory has another run in the registry than here; asked once a minute."""
+        now = time.monotonic()
+        if now < self._runs_agreed.get(spec.name, 0.0) + RUNS_SECONDS:
+            return False
+        for model in self.loaded(spec).values():
+            if self.source.run_of(spec, model.number) not in (None, model.run_id):
+                return True
+        self._runs_agreed[spec.name] = now
+        return False
+
+    def _forget_labels(self, spec: ModelSpec) -> None:
+        """Let go of versions by label; whoever asks for one gets the registry's present one."""
+        with self._pinning:
+            for key in [key for key in self._pinned if key[0] == spec.name]:
+                del self._pinned[key]
+            self._held = {key: model for key, model in self._held.items() if key[0] != spec.name}
 
     def _failed(self, spec: ModelSpec, text: str) -> bool:
         self._problems = {**self._problems, spec.name: text}
@@ -218,3 +249,7 @@ class Predictors:
             if len(self._pinned) > MOST_PINNED:
                 self._pinned.popitem(last=False)
             return found
+
+
+def _same(one: LoadedModel, other: LoadedModel) -> bool:
+    return (one.number, one.run_id) == (other.number, other.run_id)

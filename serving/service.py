@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from crewflow_assets.settings import get_settings
 from crewflow_assets.spec import ModelSpec
 from serving.batches import batch_answer, batch_types
+from serving.connections import Spreading
 from serving.gathering import Gathering
 from serving.guard import Guard, RestorePath
 from serving.predictions import scoped
@@ -45,7 +46,11 @@ class GuardedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML is 
         quiet_refusals()
         app = _AppFactory(self, is_main=is_main)()
         app.router.redirect_slashes = False
-        return Guard(app, self.runtime, template_finder(app))
+        guarded = Guard(app, self.runtime, template_finder(app))
+        settings = get_settings()
+        if settings.gateway_workers == 1:
+            return guarded
+        return Spreading(guarded, settings.gateway_requests_per_connection)
 
 
 class _AppFactory(ServiceAppFactory):  # type: ignore[misc]

@@ -43,3 +43,10 @@ def test_empty_cells_are_left_out_and_wrong_ones_refused(home: Path) -> None:
     assert len(model.predict(FRAME)) == 2
     with pytest.raises(ValidationError, match="target_system"):
         model.predict(FRAME.assign(target_system="Quick Books"))
+
+
+def test_cells_as_parquet_gives_them_are_answered_alike(home: Path, tmp_path: Path) -> None:
+    FRAME.astype({"top_k": "Int64"}).to_parquet(tmp_path / "rows.parquet")
+    frame = pd.read_parquet(tmp_path / "rows.parquet")
+    model = BatchModel(COST_CODE_MAPPING, predictor(name_similarity=5.0))
+    assert model.predict(frame) == model.predict(FRAME)

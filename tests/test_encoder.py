@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from crewflow_assets import encoder as module
+from crewflow_assets.arrays import Singles
 from crewflow_assets.encoder import (
     LONGEST,
     Encoder,
@@ -43,7 +43,7 @@ def torch_model(source: str) -> tuple[Any, Any]:
     return AutoTokenizer.from_pretrained(source), AutoModel.from_pretrained(source).eval()
 
 
-def by_torch(text: str, source: str) -> NDArray[np.float32]:
+def by_torch(text: str, source: str) -> Singles:
     """Encode one text alone, as the model's authors do: the mean of its tokens' hidden states, at unit length."""
     import torch
 
@@ -51,7 +51,7 @@ def by_torch(text: str, source: str) -> NDArray[np.float32]:
     given = tokenizer(text, return_tensors="pt", truncation=True, max_length=LONGEST)
     with torch.no_grad():
         pooled = bert(**given).last_hidden_state[0].mean(dim=0)
-    found: NDArray[np.float32] = torch.nn.functional.normalize(pooled, dim=0).numpy()
+    found: Singles = torch.nn.functional.normalize(pooled, dim=0).numpy()
     return found
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from crewflow_assets import clock
-from crewflow_assets.backtest.models import Models
+from crewflow_assets.backtest.models import FITTED, Models
 from crewflow_assets.errors import NotFoundError, NotReadyError
 from crewflow_assets.evaluation.splits import fold_of
 from crewflow_assets.integration_health.days import PLACE, read_days
@@ -118,7 +118,7 @@ def _retries(models: Models, company_id: str) -> list[tuple[str, str]]:
     ]
     if len(usable) < FEWEST_RETRIES:
         return [*said, ("learned retries", f"not estimated: {FEWEST_RETRIES} such retries are needed")]
-    seen = _seen(set(usable["entity"]))
+    seen = _seen(models.versions["retry_strategy"], set(usable["entity"]))
     by_day = usable.assign(entity=usable["decided_at"].dt.date.astype(str))
     for figure in plan_figures(models.retry, by_day):
         name = {"plan_value": "doubly robust", "plan_value_ips": "inverse propensity"}[figure.name]
@@ -158,17 +158,18 @@ def _conflicts(models: Models, company_id: str) -> list[tuple[str, str]]:
     if not decided:
         return [("conflicts", "none were decided by people")]
     scored = score(models.conflict, feature_table(decided))
+    seen = _seen(models.versions["conflict_resolution"], {company_id})
     sure = scored.automatic
     agreed, automatic = int(scored.right[sure].sum()), int(sure.sum())
     return [
         ("conflicts", f"{len(decided):,} decided by people"),
-        ("would be automatic", f"{_of(automatic, len(decided))}{_seen({company_id})}"),
+        ("would be automatic", f"{_of(automatic, len(decided))}{seen}"),
         ("of these resolved as the person did", _of(agreed, automatic) if automatic else "–"),
     ]
 
 
-def _seen(entities: set[str]) -> str:
-    """Warn where a training may have seen what is asked."""
-    if any(fold_of(entity) == "train" for entity in entities):
+def _seen(version: str, entities: set[str]) -> str:
+    """Warn where the training of a champion may have seen what is asked."""
+    if version != FITTED and any(fold_of(entity) == "train" for entity in entities):
         return "; flattering, as this installation's champion was trained on this company too"
     return ""

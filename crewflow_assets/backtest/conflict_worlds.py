@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import AnyFloats, Bools
 from crewflow_assets.conflict_resolution.context import decided_in
 from crewflow_assets.conflict_resolution.contract import RESOLUTIONS
 from crewflow_assets.conflict_resolution.lifecycle import feature_table
@@ -58,9 +58,9 @@ def table_of(found: Sequence[TimecardHistory]) -> pd.DataFrame:
 class Ceiling:
     """What who knows mechanism and habit, but neither the truth nor how the person will decide, could do."""
 
-    agrees: NDArray[np.floating]
+    agrees: AnyFloats
     """How often such a best guess is what people decide, for each row asked."""
-    automatic: NDArray[np.bool_]
+    automatic: Bools
     """The largest share of rows that is as often right as is promised."""
 
 

@@ -4,16 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from crewflow_assets.arrays import Bools, Floats, Ints
 from crewflow_assets.backtest.conflict_worlds import ceiling_of, histories, table_of
 from crewflow_assets.conflict_resolution.evaluation import rows_of, score
 from crewflow_assets.conflict_resolution.model import ConflictPredictor
 from crewflow_assets.twin.notes import draw_parameters
 from crewflow_assets.twin.timecards.parameters import TimecardParameters
-
-Floats = npt.NDArray[np.float64]
 
 FIRST_SEED = 8001
 MANUAL, LEARNED, BEST = "manual", "learned", "ceiling"
@@ -94,10 +92,10 @@ def resolve_conflicts(
 
 
 def _counts(
-    labels: npt.NDArray[np.int64],
-    truth: npt.NDArray[np.int64],
-    resolved: npt.NDArray[np.int64],
-    automatic: npt.NDArray[np.bool_],
+    labels: Ints,
+    truth: Ints,
+    resolved: Ints,
+    automatic: Bools,
 ) -> tuple[float, ...]:
     right = resolved == truth
     return (

@@ -5,12 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from crewflow_assets.arrays import Bools, Floats, Ints
 from crewflow_assets.evaluation.intervals import DRAWS, LEVEL, Interval
 from crewflow_assets.twin.sync.attempts import Attempts, Cause
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 CAUSES = tuple(cause for cause in Cause if cause != Cause.NONE)
 

@@ -8,8 +8,8 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from crewflow_assets.arrays import Floats, Ints
 from crewflow_assets.sync_health.events import ATTEMPT_COLUMNS, DUE_COLUMNS, STATUS_COLUMNS, describe
 from crewflow_assets.sync_health.features import Described, columns_of
 from crewflow_assets.sync_health.measures import MEMORY_DAYS, NEIGHBOUR_MINUTES
@@ -21,8 +21,6 @@ from crewflow_assets.twin.sync.world import SyncWorld
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 WEEK = np.timedelta64(7 * 86_400_000_000, "us")
 LEAD = "lead_minutes"
@@ -105,7 +103,7 @@ def _moved(world: SyncWorld, table: "pa.Table", draw: Ints) -> "pa.Table":
     return table.set_column(place, "occurred_at", moved)
 
 
-def ticks_of(world: SyncWorld, micros: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def ticks_of(world: SyncWorld, micros: Floats) -> Floats:
     """Return the ticks of moments of ``tables``, in whichever years their draw lies."""
     begin = world.start.timestamp() * 1e6
     return np.floor((micros - begin) / (TICK_MINUTES * 60e6)) % (_weeks(world) * 7 * TICKS_PER_DAY)

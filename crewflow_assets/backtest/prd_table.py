@@ -140,9 +140,11 @@ def prd_table(found: Backtest) -> list[Row]:
 
 
 def at_least(limit: float) -> Judge:
-    """Return what says whether a value reaches a limit, by its interval."""
+    """Return what says whether a value reaches a limit, by its interval; a dash where there is no value."""
 
     def judge(found: Interval) -> str:
+        if np.isnan(found.value):
+            return "–"
         if found.low >= limit:
             return "yes"
         if found.high < limit:

@@ -4,16 +4,14 @@ from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 
+from crewflow_assets.arrays import Floats
 from crewflow_assets.sync_health.policy import slow_interval
 from crewflow_assets.twin.sync.attempts import Cause
 from crewflow_assets.twin.sync.ceiling import any_of
 from crewflow_assets.twin.sync.parameters import TICK_MINUTES, TICKS_PER_DAY
 from crewflow_assets.twin.sync.policy import Commands, View
 from crewflow_assets.twin.sync.world import SyncWorld
-
-Floats = npt.NDArray[np.float64]
 
 FRESHNESS_MINUTES = 240.0
 LAST_CALL_TICKS = 14

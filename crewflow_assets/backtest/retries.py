@@ -12,9 +12,9 @@ from functools import lru_cache
 from typing import get_args
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from crewflow_assets.arrays import Bools, Floats, Ints, Objects
 from crewflow_assets.retry_strategy.contract import ReleaseOn
 from crewflow_assets.retry_strategy.delays import release_delay
 from crewflow_assets.retry_strategy.features import Failures as Described
@@ -40,10 +40,6 @@ from crewflow_assets.twin.retries.policy import Decisions, Failures
 from crewflow_assets.twin.retries.world import RetryWorld
 from crewflow_assets.twin.sync.history import TRANSIT, attempt_table
 from crewflow_assets.twin.sync.parameters import SYSTEMS
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 RELEASES: tuple[ReleaseOn, ...] = get_args(ReleaseOn)
 NUMBER = 4711
@@ -129,7 +125,7 @@ class LearnedRetries:
     def heard(self, who: Ints, minute: Floats, ok: Bools) -> None:
         """See ``RetryPolicy``."""
 
-    def _released_after(self, failures: Failures, kinds: npt.NDArray[np.object_], uniforms: Floats) -> Floats:
+    def _released_after(self, failures: Failures, kinds: Objects, uniforms: Floats) -> Floats:
         """Return when each call that waits for a person is made once more, in seconds; NaN where it is not.
 
         What is looked up ahead here, the next good sync, is what the platform waits for: nothing before it is decided

@@ -4,9 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import numpy as np
-import numpy.typing as npt
-
+from crewflow_assets.arrays import Bools
 from crewflow_assets.backtest.retries import feature_rows
 from crewflow_assets.retry_strategy.model import RetryPredictor, fit
 from crewflow_assets.twin.notes import draw_parameters
@@ -49,11 +47,11 @@ def retry_world(
     return RetryWorld(record(world, progress=progress), [draw_parameters(RetryParameters, seed) for seed in seeds])
 
 
-def counted(world: RetryWorld) -> npt.NDArray[np.bool_]:
+def counted(world: RetryWorld) -> Bools:
     """Say which calls count: neither those of the first day nor those of the last."""
     until = world.recorded.world.ticks - SETTLING_DAYS * TICKS_PER_DAY
     tick = world.calls.tick
-    chosen: npt.NDArray[np.bool_] = (tick >= WARM_UP_DAYS * TICKS_PER_DAY) & (tick < until)
+    chosen: Bools = (tick >= WARM_UP_DAYS * TICKS_PER_DAY) & (tick < until)
     return chosen
 
 

@@ -5,15 +5,12 @@ and of which something is out of the ordinary. The look at all that are due, now
 """
 
 import numpy as np
-import numpy.typing as npt
 
+from crewflow_assets.arrays import Bools, Ints
 from crewflow_assets.twin.sync.parameters import TICKS_PER_DAY
 from crewflow_assets.twin.sync.policy import View
 from crewflow_assets.twin.sync.status_pages import OPERATIONAL
 from crewflow_assets.twin.sync.world import SyncWorld
-
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 NEVER = -(10**6)
 FAILED_WITHIN = TICKS_PER_DAY // 2

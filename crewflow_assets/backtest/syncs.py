@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import numpy as np
 import numpy.typing as npt
 
+from crewflow_assets.arrays import Floats, Ints
 from crewflow_assets.backtest.fates import CAUSES, Due, due_syncs, fate_of
 from crewflow_assets.backtest.models import Models
 from crewflow_assets.backtest.preventing import FRESHNESS_MINUTES
@@ -32,10 +33,6 @@ from crewflow_assets.twin.sync.attempts import Attempts, Cause
 from crewflow_assets.twin.sync.parameters import TICKS_PER_DAY, SyncParameters
 from crewflow_assets.twin.sync.policy import Policy
 from crewflow_assets.twin.sync.world import SyncWorld, standard_draw
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 FIRST_SEED = 7001

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 
 from crewflow_assets import clock
+from crewflow_assets.arrays import AnyFloats
 from crewflow_assets.conflict_resolution.case import Case
 from crewflow_assets.conflict_resolution.context import cases_of
 from crewflow_assets.conflict_resolution.contract import RESOLUTIONS, ConflictRequest
-from crewflow_assets.conflict_resolution.features import Floats, matrix_of
+from crewflow_assets.conflict_resolution.features import matrix_of
 from crewflow_assets.conflict_resolution.model import ConflictPredictor
 from crewflow_assets.conflict_resolution.reasons import Asked, reasons, system_name
 from crewflow_assets.errors import FieldProblem, InvalidInputError
@@ -63,11 +64,11 @@ def _reserved(case: Case) -> str:
     return f"; people overrode an automatic decision like it, so they decide the next {case.people_first}"
 
 
-def _action(said: Floats) -> str:
+def _action(said: AnyFloats) -> str:
     return RESOLUTIONS[int(said.argmax())]
 
 
-def _fields(request: ConflictRequest, said: Floats, *, sure: bool) -> dict[str, Any]:
+def _fields(request: ConflictRequest, said: AnyFloats, *, sure: bool) -> dict[str, Any]:
     values = {"use_crewflow": request.crewflow_value, "use_external": request.external_value, "manual": None}
     action = _action(said)
     order = np.argsort(-said, kind="stable")

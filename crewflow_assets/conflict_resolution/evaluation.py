@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import AnyFloats, Bools, Ints, Objects, Singles
 from crewflow_assets.conflict_resolution.contract import RESOLUTIONS
 from crewflow_assets.conflict_resolution.features import CHOICE_FEATURES, FEATURES, PRD
-from crewflow_assets.conflict_resolution.model import PARAMETERS, ConflictPredictor, Floats, Ints
+from crewflow_assets.conflict_resolution.model import PARAMETERS, ConflictPredictor
 from crewflow_assets.evaluation.calibration import TARGET_RIGHT, expected_calibration_error
 from crewflow_assets.evaluation.intervals import Interval, cluster_mean
 from crewflow_assets.evaluation.plots import bar_plot, precision_coverage_plot, reliability_plot
@@ -31,13 +31,13 @@ BASELINES: dict[str, tuple[tuple[str, ...], Mapping[str, Any]]] = {
 class Scored:
     """How a predictor did on the test companies."""
 
-    confidence: Floats
-    right: Floats
-    automatic: NDArray[np.bool_]
-    companies: NDArray[np.object_]
+    confidence: AnyFloats
+    right: AnyFloats
+    automatic: Bools
+    companies: Objects
 
 
-def rows_of(table: pd.DataFrame) -> tuple[NDArray[np.float32], Ints, NDArray[np.object_], NDArray[np.object_]]:
+def rows_of(table: pd.DataFrame) -> tuple[Singles, Ints, Objects, Objects]:
     """Return features, labels, companies and conflict types of a feature table's rows."""
     return (
         table[list(FEATURES)].to_numpy(np.float32),

@@ -9,11 +9,10 @@ from functools import lru_cache
 from math import isclose, isnan, nan
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import AnyFloats, Singles
 from crewflow_assets.conflict_resolution.case import CONFLICT_TYPES, EDITORS, LEVELS, Batch, Case, Value
 
-Floats = NDArray[np.floating]
 SHRINK = 5.0
 """Choices that a wider level counts for in a nearer one's shares."""
 NEAR = 0.25
@@ -49,12 +48,12 @@ FEATURES = CASE_FEATURES + CHOICE_FEATURES
 COLUMN = {name: place for place, name in enumerate(FEATURES)}
 
 
-def features_of(case: Case) -> NDArray[np.float32]:
+def features_of(case: Case) -> Singles:
     """Return the feature row of a conflict, shape (len(FEATURES),)."""
     return np.asarray(matrix_of([case])[0])
 
 
-def matrix_of(cases: Iterable[Case]) -> NDArray[np.float32]:
+def matrix_of(cases: Iterable[Case]) -> Singles:
     """Return the rows of several, shape (n, len(FEATURES))."""
     cases = list(cases)
     if not cases:
@@ -63,7 +62,7 @@ def matrix_of(cases: Iterable[Case]) -> NDArray[np.float32]:
     return np.hstack([np.stack([case_features(case) for case in cases]), choices])
 
 
-def case_features(case: Case) -> NDArray[np.float32]:
+def case_features(case: Case) -> Singles:
     """Return what does not depend on past choices, shape (len(CASE_FEATURES),)."""
     found: dict[str, float] = {
         "hours_since_sync": _or_nan(case.hours_since_sync),
@@ -77,7 +76,7 @@ def case_features(case: Case) -> NDArray[np.float32]:
     return np.array([found.get(name, nan) for name in CASE_FEATURES], np.float32)
 
 
-def choice_features(choices: Floats) -> NDArray[np.float32]:
+def choice_features(choices: AnyFloats) -> Singles:
     """Return the features of past choices.
 
     Args:
@@ -228,7 +227,7 @@ def _of_third(case: Case) -> dict[str, float]:
     return found | _of_third_numbers(case, weights)
 
 
-def _of_third_numbers(case: Case, weights: Floats) -> dict[str, float]:
+def _of_third_numbers(case: Case, weights: AnyFloats) -> dict[str, float]:
     ours, theirs = number(case.crewflow_value), number(case.external_value)
     numbers = [number(third.value) for third in case.third]
     if ours is None or theirs is None or isclose(ours, theirs, abs_tol=SAME) or any(x is None for x in numbers):

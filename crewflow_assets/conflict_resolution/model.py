@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 
+from crewflow_assets.arrays import AnyFloats, Bools, Ints, Objects, Singles
 from crewflow_assets.conflict_resolution.contract import RESOLUTIONS
 from crewflow_assets.conflict_resolution.features import COLUMN, FEATURES
 from crewflow_assets.errors import refuse_gone
@@ -26,8 +26,6 @@ from crewflow_assets.spec import Predictor
 if TYPE_CHECKING:
     import xgboost
 
-Floats = NDArray[np.floating]
-Ints = NDArray[np.int64]
 
 CLASSES = len(RESOLUTIONS)
 MANUAL = RESOLUTIONS.index("manual")
@@ -65,15 +63,15 @@ FILE, BOOSTER = "conflicts.json", "conflicts.ubj"
 class Calibration:
     """Temperature scaling (Guo et al. 2017) by several temperatures, of which the mean counts, and ignorance."""
 
-    slopes: Floats
+    slopes: AnyFloats
     """What each draw multiplies the log-probabilities by (one over its temperature), shape (draws,)."""
     groups: int
     """Groups that were seen."""
 
-    def __call__(self, probability: Floats) -> Floats:
+    def __call__(self, probability: AnyFloats) -> AnyFloats:
         """Return calibrated probabilities, shape (n, CLASSES); their order stays."""
         logs = np.log(np.clip(probability, SMALLEST, 1))
-        mean: Floats = softmax(self.slopes[:, None, None] * logs, axis=2).mean(axis=0)
+        mean: AnyFloats = softmax(self.slopes[:, None, None] * logs, axis=2).mean(axis=0)
         return (self.groups * mean + UNSEEN / CLASSES) / (self.groups + UNSEEN)
 
 
@@ -86,11 +84,11 @@ class ConflictPredictor(Predictor):
     thresholds: Mapping[str, float | None]
     features: tuple[str, ...] = FEATURES
 
-    def probability(self, rows: NDArray[np.float32]) -> Floats:
+    def probability(self, rows: Singles) -> AnyFloats:
         """Return the probability of each resolution for rows of all features, shape (n, CLASSES)."""
         return self.calibration(self.booster.inplace_predict(self._own(rows)).astype(float))
 
-    def contributions(self, rows: NDArray[np.float32]) -> Floats:
+    def contributions(self, rows: Singles) -> AnyFloats:
         """Return what each feature adds to the log-odds of each resolution (TreeSHAP).
 
         Returns:
@@ -103,7 +101,7 @@ class ConflictPredictor(Predictor):
         found[:, :, self._columns] = said[:, :, :-1]
         return found
 
-    def automatic(self, probability: Floats, types: NDArray[np.object_]) -> NDArray[np.bool_]:
+    def automatic(self, probability: AnyFloats, types: Objects) -> Bools:
         """Return which decisions need no person: sure enough for their type, and never a predicted ``manual``."""
         limits = [self.thresholds.get(str(kind)) for kind in types]
         limit = np.array([np.inf if one is None else one for one in limits])
@@ -113,7 +111,7 @@ class ConflictPredictor(Predictor):
     def _columns(self) -> list[int]:
         return [COLUMN[name] for name in self.features]
 
-    def _own(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _own(self, rows: Singles) -> Singles:
         return np.ascontiguousarray(rows[:, self._columns])
 
     def save(self, folder: Path) -> None:
@@ -145,10 +143,10 @@ class ConflictPredictor(Predictor):
 
 
 def fit(
-    rows: NDArray[np.float32],
+    rows: Singles,
     labels: Ints,
-    groups: NDArray[np.object_],
-    types: NDArray[np.object_],
+    groups: Objects,
+    types: Objects,
     *,
     seed: int,
     folds: Ints | None = None,
@@ -189,7 +187,7 @@ def fit(
     )
 
 
-def _require_enough(labels: Ints, groups: NDArray[np.object_]) -> None:
+def _require_enough(labels: Ints, groups: Objects) -> None:
     found = len(np.unique(groups.astype(str)))
     if len(labels) < FEWEST_ROWS or found < FEWEST_GROUPS:
         raise ValueError(
@@ -200,16 +198,14 @@ def _require_enough(labels: Ints, groups: NDArray[np.object_]) -> None:
         raise ValueError(f"every decision is {RESOLUTIONS[int(labels[0])]!r}; import history with other resolutions")
 
 
-def folds_of(groups: NDArray[np.object_], *, seed: int, folds: int = FOLDS) -> Ints:
+def folds_of(groups: Objects, *, seed: int, folds: int = FOLDS) -> Ints:
     """Deal groups out evenly to folds, shape (n,); rows of one group are never parted."""
     _, place = np.unique(groups.astype(str), return_inverse=True)
     dealt = np.random.default_rng(seed).permutation(place.max() + 1) % folds
     return np.asarray(dealt[place], np.int64)
 
 
-def _say_outside(
-    rows: NDArray[np.float32], labels: Ints, fold: Ints, settings: Mapping[str, Any]
-) -> tuple[Floats, int]:
+def _say_outside(rows: Singles, labels: Ints, fold: Ints, settings: Mapping[str, Any]) -> tuple[AnyFloats, int]:
     """Return what trees of the other folds say of each row, and how many rounds are best for all folds together."""
     import xgboost
 
@@ -236,7 +232,7 @@ def _say_outside(
     return said, rounds
 
 
-def fit_calibration(said: Floats, labels: Ints, groups: NDArray[np.object_], *, seed: int) -> Calibration:
+def fit_calibration(said: AnyFloats, labels: Ints, groups: Objects, *, seed: int) -> Calibration:
     """Fit ``DRAWS`` temperatures, each on the groups with weights drawn anew.
 
     Args:
@@ -258,7 +254,7 @@ def fit_calibration(said: Floats, labels: Ints, groups: NDArray[np.object_], *, 
     return Calibration(np.array(slopes), count)
 
 
-def _fit_slope(logs: Floats, right: Floats, weights: Floats) -> float:
+def _fit_slope(logs: AnyFloats, right: AnyFloats, weights: AnyFloats) -> float:
     """Return the slope of the highest posterior; its logarithm is usually within ``SLOPE_SPREAD`` of 0."""
 
     def loss(log_slope: float) -> float:
@@ -271,7 +267,7 @@ def _fit_slope(logs: Floats, right: Floats, weights: Floats) -> float:
 
 
 def thresholds_by_type(
-    probability: Floats, labels: Ints, groups: NDArray[np.object_], types: NDArray[np.object_]
+    probability: AnyFloats, labels: Ints, groups: Objects, types: Objects
 ) -> dict[str, float | None]:
     """Return for each conflict type the lowest confidence from which automatic decisions keep the promise.
 

@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import AnyFloats, Ints
 from crewflow_assets.conflict_resolution.case import Case, Third, Value
 from crewflow_assets.conflict_resolution.contract import RESOLUTIONS
 from crewflow_assets.conflict_resolution.features import (
     CHOICE_FEATURES,
     FEATURES,
-    Floats,
     last_edited,
     lunch,
     number,
@@ -40,7 +39,7 @@ def system_name(system: str | None) -> str:
     return "the accounting system" if system is None else SYSTEMS.get(system, system)
 
 
-def reasons(asked: Sequence[Asked], weighed: Callable[[NDArray[np.int64]], Floats]) -> list[str]:
+def reasons(asked: Sequence[Asked], weighed: Callable[[Ints], AnyFloats]) -> list[str]:
     """Return for each case the facts that spoke most for the recommended resolution, as one sentence.
 
     Where there are no more facts than a sentence holds, nothing has to be weighed: they stand in the usual order.

@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import AnyFloats, Ints, Singles
 from crewflow_assets.cost_code_mapping.text import spoken, unordered
 from crewflow_assets.encoder import encoder
-
-Floats = NDArray[np.float32]
 
 RANK = 128
 EPOCHS = 10
@@ -33,24 +31,24 @@ class Pairs:
 
     sources: tuple[str, ...]
     targets: tuple[str, ...]
-    right: NDArray[np.int64]
+    right: Ints
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Adaptation:
     """The fitted maps: ``x + x·down·up`` for sources and for targets, and the scale of their cosine."""
 
-    source_down: Floats
-    source_up: Floats
-    target_down: Floats
-    target_up: Floats
+    source_down: Singles
+    source_up: Singles
+    target_down: Singles
+    target_up: Singles
     scale: float
 
-    def sources(self, embeddings: Floats) -> Floats:
+    def sources(self, embeddings: Singles) -> Singles:
         """Map source embeddings, shape (n, width)."""
         return _unit(embeddings + embeddings @ self.source_down @ self.source_up)
 
-    def targets(self, embeddings: Floats) -> Floats:
+    def targets(self, embeddings: Singles) -> Singles:
         """Map account embeddings, shape (n, width)."""
         return _unit(embeddings + embeddings @ self.target_down @ self.target_up)
 
@@ -85,8 +83,8 @@ class Adaptation:
         return cls(down, up, down, up, float(np.exp(FIRST_TEMPERATURE)))
 
 
-def _unit(vectors: NDArray[np.floating]) -> Floats:
-    unit: Floats = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+def _unit(vectors: AnyFloats) -> Singles:
+    unit: Singles = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     return unit
 
 

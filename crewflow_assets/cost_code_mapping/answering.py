@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from crewflow_assets.cost_code_mapping.chart import Chart, Floats, Query, Source, Target, prepare
+from crewflow_assets.arrays import Bools, Ints, Singles
+from crewflow_assets.cost_code_mapping.chart import Chart, Query, Source, Target, prepare
 from crewflow_assets.cost_code_mapping.context import SENT_CHARTS, CompanyContext, company_context
 from crewflow_assets.cost_code_mapping.contract import MappingRequest, Method
 from crewflow_assets.cost_code_mapping.features import COLUMN, FEATURES
@@ -183,10 +183,10 @@ def _withheld(request: MappingRequest) -> bool:
 class Mapped:
     """How many of the known items of the query's kind went to each account: all, and those like the query."""
 
-    at_all: NDArray[np.int64]
-    of_name: NDArray[np.int64]
-    in_group: NDArray[np.int64]
-    of_prefix: NDArray[np.int64]
+    at_all: Ints
+    of_name: Ints
+    in_group: Ints
+    of_prefix: Ints
 
 
 @dataclass(frozen=True)
@@ -196,14 +196,14 @@ class Evidence:
     query: Query
     chart: Chart
     history: History
-    known: NDArray[np.bool_]
-    features: Floats
-    weights: Floats
+    known: Bools
+    features: Singles
+    weights: Singles
 
     @cached_property
-    def average(self) -> Floats:
+    def average(self) -> Singles:
         """The features of the average candidate."""
-        average: Floats = self.features.mean(axis=0)
+        average: Singles = self.features.mean(axis=0)
         return average
 
     @cached_property
@@ -216,9 +216,9 @@ class Evidence:
         counted = (told, *(told & like for like in (*alike, of_prefix)))
         return Mapped(*(np.bincount(history.positions[rows], minlength=len(self.chart)) for rows in counted))
 
-    def moved(self, candidate: int) -> Floats:
+    def moved(self, candidate: int) -> Singles:
         """Return by how much each feature moves a candidate's score above the average candidate's."""
-        moved: Floats = (self.features[candidate] - self.average) * self.weights
+        moved: Singles = (self.features[candidate] - self.average) * self.weights
         return moved
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import Singles
 from crewflow_assets.cost_code_mapping.text import (
     COST_TYPES,
     Grams,
@@ -24,8 +24,6 @@ from crewflow_assets.cost_code_mapping.text import (
     words,
 )
 from crewflow_assets.encoder import by_number, encoder
-
-Floats = NDArray[np.float32]
 
 ACCOUNT_KINDS = ("direct_cost", "expense", "income", "balance_sheet")
 KEPT_SOURCES = 20_000
@@ -77,7 +75,7 @@ class Query:
     prefix: str
     stem: str
     memory: str
-    embedding: Floats
+    embedding: Singles
 
 
 def prepare(sources: Sequence[Source]) -> list[Query]:
@@ -113,7 +111,7 @@ class Chart:
         self.context_embeddings = by_number(encoder().encode([spoken(target.context) for target in self.targets]))
         vocabularies = [frozenset(words(target.context)) for target in self.targets]
         self.cost_types = np.array([cost_type(t.name) or cost_type(t.parent or "") for t in self.targets], object)
-        self.by_cost_type: dict[str | None, Floats] = {
+        self.by_cost_type: dict[str | None, Singles] = {
             asked: self._match_and_clash(asked) for asked in (*COST_TYPES, None)
         }
         kinds = [account_kind(target.type) for target in self.targets]
@@ -133,7 +131,7 @@ class Chart:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def _match_and_clash(self, asked: str | None) -> Floats:
+    def _match_and_clash(self, asked: str | None) -> Singles:
         """Return the features of the cost type for a source of one, shape (2, len(self))."""
         if asked is None:
             return np.zeros((2, len(self)), np.float32)
@@ -148,7 +146,7 @@ class Chart:
     def _tells(self, word: str) -> float:
         return math.log1p(len(self) / max(1, len(self._having.get(word, ()))))
 
-    def shared_words(self, wanted: frozenset[str]) -> Floats:
+    def shared_words(self, wanted: frozenset[str]) -> Singles:
         """Return how much the words that stand in each account's name or parent tell apart, shape (len(self),)."""
         shared = np.zeros(len(self), np.float32)
         for word in wanted:
@@ -156,7 +154,7 @@ class Chart:
                 shared[self._having[word]] += self._tells(word)
         return shared
 
-    def having_digits(self, code: str) -> Floats:
+    def having_digits(self, code: str) -> Singles:
         """Return 1 for each account whose number contains a code's digits, three at least, shape (len(self),)."""
         digits = "".join(character for character in code if character.isdigit())
         having = np.zeros(len(self), np.float32)

@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import AnyFloats, Ints
 from crewflow_assets.cost_code_mapping.features import COLUMN
-
-Floats = NDArray[np.floating]
 
 CONFIDENCE_INPUTS = (
     *("logit_first", "margin", "log_history", "own_share", "nearest", "memory", "log_candidates", "entropy"),
@@ -16,8 +14,8 @@ CONFIDENCE_INPUTS = (
 
 
 def confidence_inputs(
-    firsts: Floats, probabilities: Floats, orders: Sequence[NDArray[np.int64]], n_history: NDArray[np.int64]
-) -> Floats:
+    firsts: AnyFloats, probabilities: AnyFloats, orders: Sequence[Ints], n_history: Ints
+) -> AnyFloats:
     """Return what the confidence in the first candidate of each query is made of, a column of ones first.
 
     ``firsts`` has the features of each query's first candidate, shape (queries, features).
@@ -43,7 +41,7 @@ def confidence_inputs(
     )
 
 
-def fit_confidence(inputs: Floats, right: Floats) -> Floats:
+def fit_confidence(inputs: AnyFloats, right: AnyFloats) -> AnyFloats:
     """Return the weights of a logistic regression on ``confidence_inputs``; a constant if all or none were right."""
     from sklearn.linear_model import LogisticRegression  # seconds to import; serving does not need it
 

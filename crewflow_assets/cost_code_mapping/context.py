@@ -8,9 +8,9 @@ from functools import lru_cache
 from threading import Lock, Thread
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Row, Select, bindparam, select
 
+from crewflow_assets.arrays import Bools
 from crewflow_assets.cost_code_mapping.chart import Chart, Source, Target, prepare
 from crewflow_assets.cost_code_mapping.history import History
 from crewflow_assets.cost_code_mapping.table import source_of
@@ -23,10 +23,14 @@ from crewflow_assets.store.tables import Account, Company, Mapping, SourceItem
 
 KEPT_COMPANIES = 256
 KEPT_CHARTS = 32
+KEPT_ROWS = 200_000
+"""Of kept companies together, and of kept charts together: items and accounts, each some 3 to 5 kB."""
 MOST_PREPARED_AT_ONCE = 2000
 """Accounts of a chart that a request may wait for: about ten seconds when no text of it was ever encoded."""
 PATIENCE_SECONDS = 1.0
 ENCODED_AT_ONCE = 4000
+ContextKey = tuple[str, str, str]
+"""Database URL, company, system."""
 REVISION = select(Company.revision).where(Company.id == bindparam("company_id"))
 """Asked by every request; made once, it costs a third."""
 
@@ -52,6 +56,11 @@ class CompanyContext:
     _places: dict[tuple[str, str], int]
     """The row of each mapped item in the history."""
 
+    @property
+    def rows(self) -> int:
+        """How many items and accounts it holds."""
+        return len(self.items) + (0 if self.chart is None else len(self.chart.targets))
+
     def history_in(self, chart: Chart) -> History:
         """Return the mapped items, with their accounts' places in a chart (-1 if it has no such account)."""
         if chart is self.chart:
@@ -59,7 +68,7 @@ class CompanyContext:
         codes = [standing.target_code for standing in self.standing.values()]
         return replace(self._history, positions=np.array([chart.position.get(code, -1) for code in codes], np.int64))
 
-    def known_to(self, asked: Sequence[tuple[str, str]]) -> NDArray[np.bool_]:
+    def known_to(self, asked: Sequence[tuple[str, str]]) -> Bools:
         """Return what of the history the answers about items stand on, shape (items, history): all but themselves."""
         known = np.ones((len(asked), len(self._history)), bool)
         for row, key in enumerate(asked):
@@ -81,7 +90,32 @@ def company_context(company_id: str | None, system: str) -> CompanyContext:
         revision = connection.scalar(REVISION, {"company_id": company_id})
     if revision is None:
         return _nothing_known()
-    return _context(get_settings().sqlalchemy_url, company_id, system, revision)
+    return CONTEXTS.of((get_settings().sqlalchemy_url, company_id, system), revision)
+
+
+class Contexts:
+    """The contexts of the companies asked about last, each of one revision: each decision begins another."""
+
+    def __init__(self, most: int = KEPT_COMPANIES) -> None:
+        self._most = most
+        self._kept: OrderedDict[ContextKey, tuple[int, CompanyContext]] = OrderedDict()
+        self._lock = Lock()
+
+    def of(self, key: ContextKey, revision: int) -> CompanyContext:
+        """Return a company's context, read anew unless it is kept of this revision."""
+        with self._lock:
+            known, context = self._kept.get(key, (None, None))
+            if context is not None and known == revision:
+                self._kept.move_to_end(key)
+                return context
+        context = _context(*key)
+        with self._lock:
+            self._kept[key] = revision, context
+            self._kept.move_to_end(key)
+            rows = sum(one.rows for _, one in self._kept.values())
+            while len(self._kept) > 1 and (len(self._kept) > self._most or rows > KEPT_ROWS):
+                rows -= self._kept.popitem(last=False)[1][1].rows
+        return context
 
 
 class Charts:
@@ -109,7 +143,9 @@ class Charts:
             if chart is None:
                 chart = self._charts[targets] = Future()
             self._charts.move_to_end(targets)
-            while len(self._charts) > self._most:
+            while len(self._charts) > 1 and (
+                len(self._charts) > self._most or sum(map(len, self._charts)) > KEPT_ROWS
+            ):
                 self._charts.popitem(last=False)
         large = len(targets) > MOST_PREPARED_AT_ONCE
         if begin and large:
@@ -146,6 +182,7 @@ class Charts:
 
 STORED_CHARTS, SENT_CHARTS = Charts(), Charts()
 """Apart, so that charts sent with requests displace none of a company's own."""
+CONTEXTS = Contexts()
 
 
 def encode_chart(company_id: str, system: str) -> Iterator[tuple[int, int]]:
@@ -172,8 +209,7 @@ def _targets(rows: Iterable[Row[str, str, str | None, str | None]]) -> tuple[Tar
     return tuple(Target(code, name, type_, parent) for code, name, type_, parent in rows)
 
 
-@lru_cache(maxsize=KEPT_COMPANIES)
-def _context(_url: str, company_id: str, system: str, _revision: int) -> CompanyContext:
+def _context(_url: str, company_id: str, system: str) -> CompanyContext:
     with reading() as session:
         industry = session.scalars(select(Company.industry).where(Company.id == company_id)).one()
         accounts = _targets(session.execute(_accounts(company_id, system)))

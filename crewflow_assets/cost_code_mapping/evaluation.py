@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import AnyFloats, Bools, Objects
 from crewflow_assets.cost_code_mapping.model import MappingPredictor
 from crewflow_assets.cost_code_mapping.ranker import Queries
 from crewflow_assets.evaluation.calibration import TARGET_RIGHT, expected_calibration_error
@@ -16,7 +16,6 @@ from crewflow_assets.evaluation.slices import NAME as SLICES
 from crewflow_assets.evaluation.slices import sliced
 from crewflow_assets.spec import Evaluation, Figure
 
-Floats = NDArray[np.floating]
 WORST_SHOWN = 30
 SLICED_BY = ("industry", "system", "kind")
 
@@ -33,11 +32,11 @@ BASELINES = {
 class Scored:
     """How a predictor did on the test queries."""
 
-    first_right: Floats
-    in_five: Floats
-    confidence: Floats
-    automatic: NDArray[np.bool_]
-    companies: NDArray[np.object_]
+    first_right: AnyFloats
+    in_five: AnyFloats
+    confidence: AnyFloats
+    automatic: Bools
+    companies: Objects
 
 
 def score(predictor: MappingPredictor, test: pd.DataFrame) -> Scored:

@@ -7,9 +7,9 @@ stood before the decision, serving the history as it stands now.
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from crewflow_assets.cost_code_mapping.chart import Chart, Floats, Query
+from crewflow_assets.arrays import AnyFloats, Bools, Singles
+from crewflow_assets.cost_code_mapping.chart import Chart, Query
 from crewflow_assets.cost_code_mapping.history import Grouped, History
 from crewflow_assets.cost_code_mapping.text import dense
 
@@ -50,16 +50,16 @@ PRIOR = 0.2  # pseudo-count of an account that has not been used
 NEIGHBOUR_SHARPNESS = 9.0  # weight of a neighbour: exp(-9 (1 - cosine)), about 1/90 at cosine .5
 
 
-def candidate_features(query: Query, chart: Chart, history: History) -> Floats:
+def candidate_features(query: Query, chart: Chart, history: History) -> Singles:
     """Return the features of every candidate, shape (len(chart), len(FEATURES)); ``FEATURES`` names the columns.
 
     The source itself must not be in the history.
     """
-    features: Floats = features_of_many([query], chart, history, np.ones((1, len(history)), bool))[0].T
+    features: Singles = features_of_many([query], chart, history, np.ones((1, len(history)), bool))[0].T
     return features
 
 
-def features_of_many(queries: Sequence[Query], chart: Chart, history: History, known: NDArray[np.bool_]) -> Floats:
+def features_of_many(queries: Sequence[Query], chart: Chart, history: History, known: Bools) -> Singles:
     """Return the same for several queries of one company, shape (len(queries), len(FEATURES), len(chart)).
 
     ``known``, shape (len(queries), len(history)), says what of the history each may know: all but itself.
@@ -69,9 +69,7 @@ def features_of_many(queries: Sequence[Query], chart: Chart, history: History, k
     return features
 
 
-def write_features(
-    queries: Sequence[Query], chart: Chart, history: History, known: NDArray[np.bool_], into: Floats
-) -> None:
+def write_features(queries: Sequence[Query], chart: Chart, history: History, known: Bools, into: Singles) -> None:
     """Write what ``features_of_many`` returns ``into`` an array of its shape."""
     embeddings = np.stack([query.embedding for query in queries])
     _write_text_features(queries, chart, embeddings, into)
@@ -80,7 +78,7 @@ def write_features(
     if not len(history):
         return
     cosine = np.clip(embeddings @ history.embeddings.T, 0, 1)
-    spelling: Floats = (history.contexts @ dense([query.context for query in queries])).T
+    spelling: Singles = (history.contexts @ dense([query.context for query in queries])).T
     for kind in dict.fromkeys(kinds):
         asked, told = np.flatnonzero([one == kind for one in kinds]), history.grouped(kind)
         if len(told.rows):
@@ -90,7 +88,7 @@ def write_features(
             into[asked, OF_HISTORY] = found
 
 
-def _write_text_features(queries: Sequence[Query], chart: Chart, embeddings: Floats, into: Floats) -> None:
+def _write_text_features(queries: Sequence[Query], chart: Chart, embeddings: Singles, into: Singles) -> None:
     into[:, COLUMN["name_similarity"]] = chart.names.like([query.name for query in queries])
     into[:, COLUMN["context_similarity"]] = chart.contexts.like([query.context for query in queries])
     into[:, COLUMN["encoder_name"]] = embeddings @ chart.embeddings.T
@@ -107,8 +105,8 @@ def _write_text_features(queries: Sequence[Query], chart: Chart, embeddings: Flo
 
 
 def _of_history(
-    queries: Sequence[Query], size: int, told: Grouped, known: NDArray[np.bool_], cosine: Floats, spelling: Floats
-) -> Floats:
+    queries: Sequence[Query], size: int, told: Grouped, known: Bools, cosine: Singles, spelling: Singles
+) -> Singles:
     """Return the features from ``used_before`` on for a chart of a size, shape (len(queries), features, size).
 
     ``known``, ``cosine`` and ``spelling`` have the shape (len(queries), len(told.rows)).
@@ -150,7 +148,7 @@ _LIFTS = (
 )
 
 
-def _lift(counts: NDArray[np.floating], total: NDArray[np.floating], size: int) -> NDArray[np.floating]:
+def _lift(counts: AnyFloats, total: AnyFloats, size: int) -> AnyFloats:
     """Return the log of an account's smoothed share over the uniform share; 0 without any counts."""
-    result: NDArray[np.floating] = np.log((counts + PRIOR) / (total + PRIOR * size) * size)
+    result: AnyFloats = np.log((counts + PRIOR) / (total + PRIOR * size) * size)
     return result

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
-from crewflow_assets.cost_code_mapping.chart import Chart, Floats, Query
+from crewflow_assets.arrays import Bools, Ints, Singles
+from crewflow_assets.cost_code_mapping.chart import Chart, Query
 from crewflow_assets.cost_code_mapping.text import stacked
 from crewflow_assets.encoder import encoder
 
@@ -16,7 +16,7 @@ from crewflow_assets.encoder import encoder
 class Labels:
     """One value for each mapped item, kept as a number, so that all are compared at once; nothing is like nothing."""
 
-    def __init__(self, numbers: NDArray[np.int64], known: Mapping[str, int]) -> None:
+    def __init__(self, numbers: Ints, known: Mapping[str, int]) -> None:
         self._numbers = numbers
         self._known = known
 
@@ -27,19 +27,19 @@ class Labels:
         numbers = [known.setdefault(value, len(known)) if value else -1 for value in values]
         return cls(np.array(numbers, np.int64), known)
 
-    def only(self, rows: NDArray[np.int64]) -> "Labels":
+    def only(self, rows: Ints) -> "Labels":
         """Return the values of some items."""
         return Labels(self._numbers[rows], self._known)
 
-    def same(self, value: str | None) -> NDArray[np.bool_]:
+    def same(self, value: str | None) -> Bools:
         """Say which items have a value."""
-        same: NDArray[np.bool_] = self._numbers == self._number(value)
+        same: Bools = self._numbers == self._number(value)
         return same
 
-    def same_as(self, values: Sequence[str | None]) -> NDArray[np.bool_]:
+    def same_as(self, values: Sequence[str | None]) -> Bools:
         """Say the same for several values, shape (len(values), items)."""
         asked = np.array([[self._number(value)] for value in values], np.int64)
-        same: NDArray[np.bool_] = self._numbers == asked
+        same: Bools = self._numbers == asked
         return same
 
     def _number(self, value: str | None) -> int:
@@ -50,10 +50,10 @@ class Labels:
 class Grouped:
     """The mapped items that tell something of a kind, those of one account standing together."""
 
-    rows: NDArray[np.int64]
-    starts: NDArray[np.int64]
+    rows: Ints
+    starts: Ints
     """Where each account's items begin."""
-    accounts: NDArray[np.int64]
+    accounts: Ints
     memories: Labels
     groups: Labels
     prefixes: Labels
@@ -65,9 +65,9 @@ class Grouped:
 class History:
     """A company's mapped items, oldest first, with the position of their account in the chart (-1 if gone)."""
 
-    positions: NDArray[np.int64]
+    positions: Ints
     contexts: sparse.csr_matrix
-    embeddings: Floats
+    embeddings: Singles
     kinds: Labels
     memories: Labels
     groups: Labels
@@ -91,7 +91,7 @@ class History:
             cost_types=Labels.of([query.cost_type for query in queries]),
         )
 
-    def only(self, rows: NDArray[np.int64], positions: NDArray[np.int64]) -> "History":
+    def only(self, rows: Ints, positions: Ints) -> "History":
         """Return some of the items, with the accounts that they had at another moment or have in another chart."""
         return History(
             positions=positions,
@@ -105,9 +105,9 @@ class History:
             cost_types=self.cost_types.only(rows),
         )
 
-    def usable(self, kind: str) -> NDArray[np.bool_]:
+    def usable(self, kind: str) -> Bools:
         """Say which items tell something of an item of a kind: those of the kind whose account is in the chart."""
-        told: NDArray[np.bool_] = (self.positions >= 0) & self.kinds.same(kind)
+        told: Bools = (self.positions >= 0) & self.kinds.same(kind)
         return told
 
     def grouped(self, kind: str) -> Grouped:
@@ -126,5 +126,5 @@ class History:
         return len(self.positions)
 
 
-def _stacked(embeddings: Sequence[Floats]) -> Floats:
+def _stacked(embeddings: Sequence[Singles]) -> Singles:
     return np.stack(embeddings) if embeddings else np.zeros((0, encoder().width), np.float32)

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import AnyFloats, Ints
 from crewflow_assets.cost_code_mapping.adaptation import Adaptation, Pairs, fit_adaptation
 from crewflow_assets.cost_code_mapping.chart import Chart, Query
 from crewflow_assets.cost_code_mapping.pool import FEATURES as POOL_FEATURES
@@ -15,8 +15,6 @@ from crewflow_assets.cost_code_mapping.pool import Pool, pool_features
 from crewflow_assets.cost_code_mapping.ranker import Queries
 from crewflow_assets.cost_code_mapping.text import normalised, spoken, unordered
 from crewflow_assets.encoder import by_number, encoder
-
-Floats = NDArray[np.floating]
 
 LEARNED = ("adapted", *POOL_FEATURES)
 ROWS_AT_ONCE = 50_000
@@ -29,14 +27,14 @@ class Learned:
     adaptation: Adaptation
     pool: Pool
 
-    def of_query(self, query: Query, chart: Chart) -> Floats:
+    def of_query(self, query: Query, chart: Chart) -> AnyFloats:
         """Return the learned features of a query's candidates, shape (len(chart), len(LEARNED))."""
         features = np.empty((1, len(LEARNED), len(chart)), np.float32)
         self.write(query.embedding[None], chart, features)
-        found: Floats = features[0].T
+        found: AnyFloats = features[0].T
         return found
 
-    def write(self, embeddings: Floats, chart: Chart, into: Floats) -> None:
+    def write(self, embeddings: AnyFloats, chart: Chart, into: AnyFloats) -> None:
         """Write the same for several queries, by their embeddings, into shape (queries, len(LEARNED), len(chart))."""
         into[:, 0] = (self.adaptation.sources(embeddings) @ _adapted_chart(self, chart).T) * self.adaptation.scale
         places = _pool_places(self, chart)
@@ -45,7 +43,7 @@ class Learned:
             votes[:, places >= 0] = self.pool.votes(embeddings)[:, places[places >= 0]]
         into[:, 1:] = np.moveaxis(pool_features(votes), -1, 1)
 
-    def of_table(self, table: pd.DataFrame) -> Floats:
+    def of_table(self, table: pd.DataFrame) -> AnyFloats:
         """Return the same for every row of a feature table."""
         source_place, sources = pd.factorize(table["source_name"])
         target_place, targets = pd.factorize(table["candidate_text"])
@@ -70,12 +68,12 @@ class Learned:
 
 
 @lru_cache(maxsize=64)
-def _adapted_chart(learned: Learned, chart: Chart) -> Floats:
+def _adapted_chart(learned: Learned, chart: Chart) -> AnyFloats:
     return by_number(learned.adaptation.targets(chart.context_embeddings))
 
 
 @lru_cache(maxsize=64)
-def _pool_places(learned: Learned, chart: Chart) -> NDArray[np.int64]:
+def _pool_places(learned: Learned, chart: Chart) -> Ints:
     return np.array([learned.pool.targets.get(normalised(target.name), -1) for target in chart.targets], np.int64)
 
 

@@ -13,9 +13,9 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.special import expit
 
+from crewflow_assets.arrays import AnyFloats, Bools, Ints, Singles
 from crewflow_assets.cost_code_mapping.adaptation import Adaptation
 from crewflow_assets.cost_code_mapping.chart import Chart, Query
 from crewflow_assets.cost_code_mapping.confidence import CONFIDENCE_INPUTS, confidence_inputs, fit_confidence
@@ -30,8 +30,6 @@ from crewflow_assets.errors import OutdatedModelError
 from crewflow_assets.evaluation.calibration import automatic_threshold
 from crewflow_assets.evaluation.splits import uniform
 from crewflow_assets.spec import Predictor
-
-Floats = NDArray[np.floating]
 
 ALL_FEATURES = (*OWN_FEATURES, *LEARNED)
 FOLDS = 4
@@ -51,8 +49,8 @@ FEATURES_REVISION = 2
 class Ranking:
     """What the ranker says of one query: candidates best first, the probability of each, and of the first."""
 
-    order: NDArray[np.int64]
-    probabilities: Floats
+    order: Ints
+    probabilities: AnyFloats
     confidence: float
 
 
@@ -60,21 +58,19 @@ class Ranking:
 class MappingPredictor(Predictor):
     """The fitted model. ``threshold`` is the confidence from which mappings are automatic; None: never."""
 
-    weights: Floats
-    confidence_weights: Floats
+    weights: AnyFloats
+    confidence_weights: AnyFloats
     threshold: float | None
     person_stands: float
     """Share of people's mappings that were not corrected later."""
     learned: Learned
 
-    def features(self, query: Query, chart: Chart, history: History) -> Floats:
+    def features(self, query: Query, chart: Chart, history: History) -> AnyFloats:
         """Return every feature of a query's candidates, shape (len(chart), len(ALL_FEATURES))."""
-        features: Floats = self.features_of_many([query], chart, history, np.ones((1, len(history)), bool))[0].T
+        features: AnyFloats = self.features_of_many([query], chart, history, np.ones((1, len(history)), bool))[0].T
         return features
 
-    def features_of_many(
-        self, queries: Sequence[Query], chart: Chart, history: History, known: NDArray[np.bool_]
-    ) -> Floats:
+    def features_of_many(self, queries: Sequence[Query], chart: Chart, history: History, known: Bools) -> AnyFloats:
         """Return the same for several queries of one company, shape (len(queries), len(ALL_FEATURES), len(chart)).
 
         ``known``, shape (len(queries), len(history)), says what of the history each may know: all but itself.
@@ -85,12 +81,12 @@ class MappingPredictor(Predictor):
         self.learned.write(embeddings, chart, features[:, len(OWN_FEATURES) :])
         return features
 
-    def rank(self, features: Floats, n_history: int) -> Ranking:
+    def rank(self, features: AnyFloats, n_history: int) -> Ranking:
         """Rank one query's candidates by ``features``, shape (candidates, len(ALL_FEATURES))."""
         [ranking] = self.rank_many(features.T[None], np.array([n_history]))
         return ranking
 
-    def rank_many(self, features: Floats, n_history: NDArray[np.int64]) -> list[Ranking]:
+    def rank_many(self, features: AnyFloats, n_history: Ints) -> list[Ranking]:
         """Rank several queries' candidates by ``features``, shape (queries, len(ALL_FEATURES), candidates)."""
         scores = np.matmul(self.weights, features.astype(np.float64, copy=False))
         probabilities = np.exp(scores - scores.max(axis=1, keepdims=True))
@@ -110,7 +106,7 @@ class MappingPredictor(Predictor):
         features = np.column_stack([_own_features(table), self.learned.of_table(table)])
         return self._rank_rows(features, Queries.of(table), _history_sizes(table))
 
-    def _rank_rows(self, features: Floats, queries: Queries, history: NDArray[np.int64]) -> list[Ranking]:
+    def _rank_rows(self, features: AnyFloats, queries: Queries, history: Ints) -> list[Ranking]:
         bounds = zip(queries.starts[:-1], queries.starts[1:], history, strict=True)
         return [self.rank(features[a:b], int(n)) for a, b, n in bounds]
 
@@ -212,12 +208,16 @@ def fit(
 class _Asked:
     """Training queries asked of a ranker of other companies: what the confidence reads, and what was right."""
 
-    inputs: Floats
-    right: Floats
+    inputs: AnyFloats
+    right: AnyFloats
 
 
 def _asked_outside(
-    features: Floats, queries: Queries, history: NDArray[np.int64], fold: NDArray[np.int64], mask: NDArray[np.bool_]
+    features: AnyFloats,
+    queries: Queries,
+    history: Ints,
+    fold: Ints,
+    mask: Bools,
 ) -> _Asked:
     inputs, right = np.zeros((len(queries), 1 + len(CONFIDENCE_INPUTS))), np.zeros(len(queries))
     for held_out in np.unique(fold):
@@ -233,7 +233,7 @@ def _asked_outside(
     return _Asked(inputs, right)
 
 
-def _confidence_outside(asked: _Asked, fold: NDArray[np.int64]) -> Floats:
+def _confidence_outside(asked: _Asked, fold: Ints) -> AnyFloats:
     """Return each training query's confidence, fitted on the companies of the other folds."""
     confidence = np.zeros(len(fold))
     for held_out in np.unique(fold):
@@ -243,7 +243,7 @@ def _confidence_outside(asked: _Asked, fold: NDArray[np.int64]) -> Floats:
     return confidence
 
 
-def _ranked(features: Floats, weights: Floats) -> tuple[Floats, NDArray[np.int64]]:
+def _ranked(features: AnyFloats, weights: AnyFloats) -> tuple[AnyFloats, Ints]:
     """Return the candidates' probabilities, and their places from the best on."""
     scores = features @ weights
     probabilities = np.exp(scores - scores.max())
@@ -251,7 +251,7 @@ def _ranked(features: Floats, weights: Floats) -> tuple[Floats, NDArray[np.int64
     return probabilities, _memory_first(np.argsort(-probabilities, kind="stable"), features[:, COLUMN["memory"]])
 
 
-def _own_features(table: pd.DataFrame) -> NDArray[np.float32]:
+def _own_features(table: pd.DataFrame) -> Singles:
     """Return the columns of the features.
 
     Raises:
@@ -260,16 +260,16 @@ def _own_features(table: pd.DataFrame) -> NDArray[np.float32]:
     missing = [name for name in OWN_FEATURES if name not in table]
     if missing:
         raise ValueError(f"the feature table has no column {', '.join(missing)}; make it anew with this version")
-    features: NDArray[np.float32] = table[list(OWN_FEATURES)].to_numpy(np.float32)
+    features: Singles = table[list(OWN_FEATURES)].to_numpy(np.float32)
     return features
 
 
-def _history_sizes(table: pd.DataFrame) -> NDArray[np.int64]:
-    sizes: NDArray[np.int64] = table["n_history"].to_numpy(np.int64)[Queries.of(table).first_rows]
+def _history_sizes(table: pd.DataFrame) -> Ints:
+    sizes: Ints = table["n_history"].to_numpy(np.int64)[Queries.of(table).first_rows]
     return sizes
 
 
-def _memory_first(order: NDArray[np.int64], memory: Floats) -> NDArray[np.int64]:
+def _memory_first(order: Ints, memory: AnyFloats) -> Ints:
     """Put the account first to which the company mapped every code of the same name (memory before model)."""
     remembered = int(np.argmax(memory))
     if memory[remembered] < 1:

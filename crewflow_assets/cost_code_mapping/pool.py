@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
+from crewflow_assets.arrays import Ints, Singles
 from crewflow_assets.cost_code_mapping.text import normalised, unordered
 from crewflow_assets.encoder import by_number, encoder
-
-Floats = NDArray[np.float32]
 
 FEWEST_COMPANIES = 5
 SHARPNESS = 14.0  # weight of a like name: exp(-14 (1 - cosine)), about 1/1000 at cosine .5
@@ -29,8 +27,8 @@ FEATURES = ("pool_share", "pool_lift")
 class Pool:
     """The pairs: an embedding for each source name, and which of ``targets`` it went to."""
 
-    embeddings: Floats
-    places: NDArray[np.int64]
+    embeddings: Singles
+    places: Ints
     targets: dict[str, int]
     """Normalised account names and their places."""
 
@@ -54,10 +52,10 @@ class Pool:
     def __len__(self) -> int:
         return len(self.places)
 
-    def votes(self, sources: Floats) -> Floats:
+    def votes(self, sources: Singles) -> Singles:
         """Return the weight of like names that went to each of ``targets``, shape (sources, targets)."""
         weights = np.exp(SHARPNESS * (sources @ _by_number(self).T - 1))
-        votes: Floats = (_gathering(self) @ weights.T).T
+        votes: Singles = (_gathering(self) @ weights.T).T
         return votes
 
     def save(self, folder: Path) -> None:
@@ -84,7 +82,7 @@ class Pool:
 
 
 @lru_cache(maxsize=16)
-def _by_number(pool: Pool) -> Floats:
+def _by_number(pool: Pool) -> Singles:
     return by_number(pool.embeddings)
 
 
@@ -95,7 +93,7 @@ def _gathering(pool: Pool) -> sparse.csr_matrix:
     return sparse.csr_matrix((np.ones(len(pool), np.float32), (pool.places, np.arange(len(pool)))), shape=shape)
 
 
-def pool_features(votes: Floats) -> Floats:
+def pool_features(votes: Singles) -> Singles:
     """Return share and log lift of the votes of a query's candidates, shape (..., candidates, 2); 0 without votes.
 
     The candidates are the last axis of ``votes``.

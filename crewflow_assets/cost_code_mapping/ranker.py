@@ -9,10 +9,9 @@ from typing import Self
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-Floats = NDArray[np.floating]
+from crewflow_assets.arrays import AnyFloats, Bools, Ints
 
 PENALTY = 1e-3  # of the squared standardised weights
 ITERATIONS = 150
@@ -22,8 +21,8 @@ ITERATIONS = 150
 class Queries:
     """Where the queries of a feature table begin; rows of query q are ``starts[q]`` to ``starts[q + 1]``."""
 
-    starts: NDArray[np.int64]
-    labels: NDArray[np.int64]
+    starts: Ints
+    labels: Ints
     """Row number, within the query, of the right candidate."""
 
     @classmethod
@@ -43,24 +42,24 @@ class Queries:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def only(self, chosen: NDArray[np.int64]) -> tuple[NDArray[np.int64], "Queries"]:
+    def only(self, chosen: Ints) -> tuple[Ints, "Queries"]:
         """Return the rows of some queries, in their order, and these queries over those rows alone."""
         lengths = np.diff(self.starts)[chosen]
         rows = np.concatenate([np.arange(self.starts[q], self.starts[q + 1]) for q in chosen])
         return rows, Queries(np.concatenate([[0], np.cumsum(lengths)]), self.labels[chosen])
 
     @property
-    def first_rows(self) -> NDArray[np.int64]:
+    def first_rows(self) -> Ints:
         """The first row of each query."""
         return self.starts[:-1]
 
     @property
-    def right_rows(self) -> NDArray[np.int64]:
+    def right_rows(self) -> Ints:
         """The row of each query's right candidate."""
         return self.first_rows + self.labels
 
 
-def fit_conditional_logit(features: Floats, queries: Queries, mask: NDArray[np.bool_]) -> Floats:
+def fit_conditional_logit(features: AnyFloats, queries: Queries, mask: Bools) -> AnyFloats:
     """Return the weights that maximise the penalised likelihood (L-BFGS); 0 outside the mask or without spread."""
     width = features.shape[1]
     spread = features.std(axis=0, dtype=np.float64)
@@ -70,7 +69,7 @@ def fit_conditional_logit(features: Floats, queries: Queries, mask: NDArray[np.b
     starts, lengths = queries.first_rows, np.diff(queries.starts)
     chosen = x[queries.right_rows].sum(axis=0, dtype=np.float64)
 
-    def loss(w: Floats) -> tuple[float, Floats]:
+    def loss(w: AnyFloats) -> tuple[float, AnyFloats]:
         scores = (x @ w.astype(np.float32)).astype(np.float64)
         top = np.maximum.reduceat(scores, starts)
         exponent = np.exp(scores - np.repeat(top, lengths))

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crewflow_assets.cost_code_mapping.chart import Chart, Floats, Source, Target, prepare
+from crewflow_assets.arrays import Bools, Ints, Singles
+from crewflow_assets.cost_code_mapping.chart import Chart, Source, Target, prepare
 from crewflow_assets.cost_code_mapping.features import FEATURES, candidate_features
 from crewflow_assets.cost_code_mapping.history import History
 from crewflow_assets.cost_code_mapping.ledger import PERSON
@@ -108,9 +109,9 @@ class _Moment:
     stood: bool
     share: float | None
     n_history: int
-    candidates: NDArray[np.int64]
+    candidates: Ints
     label: int
-    features: Floats
+    features: Singles
 
     @property
     def variant(self) -> str:
@@ -160,8 +161,8 @@ def _replay(company: CompanyRecords, accounts: list[Account], decisions: list[Pa
     queries = prepare([source_of(company.items[key], company.industry) for key in keys])
     everything = History.of(queries, [None] * len(queries), Chart([]))
     final = _said_at_last(decisions)
-    standing: NDArray[np.int64] = np.full(len(keys), -1, np.int64)
-    by_person: NDArray[np.bool_] = np.zeros(len(keys), bool)
+    standing: Ints = np.full(len(keys), -1, np.int64)
+    by_person: Bools = np.zeros(len(keys), bool)
     order: list[int] = []
     for at, group in groupby(decisions, key=attrgetter("at")):
         together = list(group)  # what was decided at one moment does not know of each other
@@ -196,7 +197,7 @@ def _replay(company: CompanyRecords, accounts: list[Account], decisions: list[Pa
             by_person[index] = decision.method in PERSON
 
 
-def _thinned(company_id: str, item: Item, before: list[Item]) -> tuple[float, NDArray[np.bool_]]:
+def _thinned(company_id: str, item: Item, before: list[Item]) -> tuple[float, Bools]:
     """Return the share that an item's thinned history keeps, and which of the items before it."""
     share = SHARES[int(uniform("share", company_id, *item) * len(SHARES))]
     return share, np.array([uniform("thin", company_id, *item, *other) < share for other in before], bool)
@@ -209,15 +210,15 @@ class _OpenCharts:
         self._targets = [target_of(account) for account in accounts]
         self._created = np.array([account.created_at for account in accounts])
         self._gone = np.array([a.deactivated_at or datetime.max.replace(tzinfo=UTC) for a in accounts])
-        self._kept: dict[bytes, tuple[NDArray[np.int64], Chart, NDArray[np.int64]]] = {}
+        self._kept: dict[bytes, tuple[Ints, Chart, Ints]] = {}
 
-    def at(self, moment: datetime) -> tuple[NDArray[np.int64], Chart, NDArray[np.int64]]:
+    def at(self, moment: datetime) -> tuple[Ints, Chart, Ints]:
         """Return the open accounts, their chart, and every account's position in it (-1 if not open, or for -1)."""
         is_open = (self._created <= moment) & (self._gone > moment)
         key = is_open.tobytes()
         if key not in self._kept:
             candidates = np.flatnonzero(is_open)
-            position: NDArray[np.int64] = np.full(len(self._targets) + 1, -1, np.int64)
+            position: Ints = np.full(len(self._targets) + 1, -1, np.int64)
             position[candidates] = np.arange(len(candidates))
             self._kept[key] = (candidates, Chart([self._targets[i] for i in candidates]), position)
         return self._kept[key]

@@ -13,8 +13,9 @@ from functools import lru_cache
 from typing import Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
+
+from crewflow_assets.arrays import Ints, Singles
 
 CostType = Literal["labor", "material", "subcontract", "equipment", "overhead"]
 COST_TYPES: tuple[CostType, ...] = ("labor", "material", "subcontract", "equipment", "overhead")
@@ -125,8 +126,8 @@ def cost_type(name: str, code: str = "") -> CostType | None:
 class Grams:
     """A text's character n-grams as a vector of unit length: places among DIMENSIONS, each once, and weights."""
 
-    places: NDArray[np.int64]
-    weights: NDArray[np.float32]
+    places: Ints
+    weights: Singles
 
 
 @lru_cache(maxsize=200_000)
@@ -166,7 +167,7 @@ def stacked(rows: Sequence[Grams]) -> sparse.csr_matrix:
     return sparse.csr_matrix((weights, places, ends), shape=(len(rows), DIMENSIONS))
 
 
-def dense(rows: Sequence[Grams]) -> NDArray[np.float32]:
+def dense(rows: Sequence[Grams]) -> Singles:
     """Return the vectors as columns, shape (DIMENSIONS, len(rows)): so a sparse matrix is multiplied soonest."""
     found = np.zeros((DIMENSIONS, len(rows)), np.float32)
     for column, row in enumerate(rows):
@@ -183,7 +184,7 @@ def vectors(texts: Sequence[str]) -> sparse.csr_matrix:
 class Weighted:
     """Texts whose n-grams count by how rare they are among these texts (TF-IDF): smoothed log, unit length."""
 
-    rarity: NDArray[np.float32]
+    rarity: Singles
     rows: sparse.csr_matrix
 
     @classmethod
@@ -195,13 +196,13 @@ class Weighted:
         lengths = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
         return cls(rarity, sparse.diags(1 / np.maximum(lengths, 1e-9)).dot(rows).astype(np.float32))
 
-    def like(self, asked: Sequence[Grams]) -> NDArray[np.float32]:
+    def like(self, asked: Sequence[Grams]) -> Singles:
         """Return the cosines of other texts with these, shape (asked, texts)."""
         weighted = []
         for text in asked:
             weights = text.weights * self.rarity[text.places]
             weighted.append(Grams(text.places, weights / (math.sqrt(weights @ weights) or 1.0)))
-        cosines: NDArray[np.float32] = (self.rows @ dense(weighted)).T
+        cosines: Singles = (self.rows @ dense(weighted)).T
         return cosines
 
 

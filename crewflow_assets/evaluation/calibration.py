@@ -3,24 +3,22 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import AnyFloats, Ints, Objects
 from crewflow_assets.evaluation.intervals import cluster_mean
-
-Floats = NDArray[np.floating]
 
 TARGET_RIGHT = 0.95
 LOWEST_BOUND = 0.93
 FEWEST_DECISIONS = 30
 
 
-def expected_calibration_error(confidence: Floats, right: Floats, *, bins: int = 10) -> float:
+def expected_calibration_error(confidence: AnyFloats, right: AnyFloats, *, bins: int = 10) -> float:
     """Return the mean distance between confidence and share right, equally filled bins (Nguyen & O'Connor 2015)."""
     parts, right = _parts(confidence, right, bins)
     return float(sum(len(p) * abs(confidence[p].mean() - right[p].mean()) for p in parts) / len(confidence))
 
 
-def _parts(confidence: Floats, right: Floats, bins: int) -> tuple[list[NDArray[np.int64]], Floats]:
+def _parts(confidence: AnyFloats, right: AnyFloats, bins: int) -> tuple[list[Ints], AnyFloats]:
     """Return the rows of each bin; rows of equal confidence share what was right, as their order means nothing."""
     order = np.argsort(confidence, kind="stable")
     _, tied = np.unique(confidence, return_inverse=True)
@@ -28,7 +26,7 @@ def _parts(confidence: Floats, right: Floats, bins: int) -> tuple[list[NDArray[n
     return [part for part in np.array_split(order, bins) if len(part)], shared
 
 
-def reliability(confidence: Floats, right: Floats, *, bins: int = 10) -> tuple[Floats, Floats, NDArray[np.int64]]:
+def reliability(confidence: AnyFloats, right: AnyFloats, *, bins: int = 10) -> tuple[AnyFloats, AnyFloats, Ints]:
     """Return mean confidence, share right and count of each equally filled bin."""
     parts, right = _parts(confidence, right, bins)
     return (
@@ -38,7 +36,7 @@ def reliability(confidence: Floats, right: Floats, *, bins: int = 10) -> tuple[F
     )
 
 
-def precision_by_coverage(confidence: Floats, right: Floats) -> tuple[Floats, Floats]:
+def precision_by_coverage(confidence: AnyFloats, right: AnyFloats) -> tuple[AnyFloats, AnyFloats]:
     """Return coverage and precision when the most confident rows are automatic, from the first row to all."""
     order = np.argsort(-confidence, kind="stable")
     count = np.arange(1, len(order) + 1)
@@ -56,7 +54,7 @@ class Threshold:
 
 
 def automatic_threshold(
-    confidence: Floats, right: Floats, clusters: NDArray[np.object_], *, lowest_bound: float = LOWEST_BOUND
+    confidence: AnyFloats, right: AnyFloats, clusters: Objects, *, lowest_bound: float = LOWEST_BOUND
 ) -> Threshold:
     """Return the lowest threshold whose decisions are at least 95 % right with a lower 95 % bound that high.
 

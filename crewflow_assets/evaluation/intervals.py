@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from crewflow_assets.arrays import AnyFloats, Ints, Objects
 
 DRAWS = 2000
 LEVEL = 0.95
@@ -25,10 +26,10 @@ def or_none(value: float) -> float | None:
 
 
 def cluster_mean(
-    scores: NDArray[np.floating],
-    clusters: NDArray[np.object_],
+    scores: AnyFloats,
+    clusters: Objects,
     *,
-    weights: NDArray[np.floating] | None = None,
+    weights: AnyFloats | None = None,
     seed: int = 0,
 ) -> Interval:
     """Return the mean over rows with the percentile interval of the cluster bootstrap.
@@ -56,8 +57,8 @@ def cluster_mean(
 
 
 def cluster_bootstrap(
-    statistic: Callable[[NDArray[np.int64]], float],
-    clusters: NDArray[np.object_],
+    statistic: Callable[[Ints], float],
+    clusters: Objects,
     *,
     draws: int = 200,
     seed: int = 0,

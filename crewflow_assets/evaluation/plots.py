@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crewflow_assets.arrays import AnyFloats
 from crewflow_assets.evaluation.calibration import precision_by_coverage, reliability
 
 if TYPE_CHECKING:  # services import this module and draw nothing
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Floats = NDArray[np.floating]
 
 OURS, BASELINE, GUIDE = "#1f6feb", "#8b949e", "#d0d7de"
 OTHERS = ("#bc4c00", "#8250df", "#1a7f37", "#cf222e", "#57606a")
@@ -45,7 +45,7 @@ def _png(figure: "Figure") -> bytes:
 
 
 def reliability_plot(
-    confidence: Floats, right: Floats, *, title: str, xlabel: str = "confidence", ylabel: str = "share right"
+    confidence: AnyFloats, right: AnyFloats, *, title: str, xlabel: str = "confidence", ylabel: str = "share right"
 ) -> bytes:
     """Plot share right against confidence in ten equally filled bins, marker area by count."""
     said, was, count = reliability(confidence, right)
@@ -60,7 +60,7 @@ def reliability_plot(
 
 
 def precision_coverage_plot(
-    curves: dict[str, tuple[Floats, Floats]], *, title: str, target: float, chosen: tuple[float, float] | None
+    curves: dict[str, tuple[AnyFloats, AnyFloats]], *, title: str, target: float, chosen: tuple[float, float] | None
 ) -> bytes:
     """Plot precision against coverage for named (confidence, right) pairs; the first is ours.
 
@@ -81,7 +81,7 @@ def precision_coverage_plot(
     return _png(figure)
 
 
-def precision_recall_plot(curves: dict[str, tuple[Floats, Floats]], *, title: str) -> bytes:
+def precision_recall_plot(curves: dict[str, tuple[AnyFloats, AnyFloats]], *, title: str) -> bytes:
     """Plot precision against recall for named (probability, happened) pairs; the first is ours."""
     figure, axes = _axes(title, "recall (share of failures told of)", "precision (share of alarms right)")
     for place, (name, (probability, happened)) in enumerate(curves.items()):
@@ -104,7 +104,7 @@ def precision_recall_plot(curves: dict[str, tuple[Floats, Floats]], *, title: st
 
 
 def line_plot(
-    lines: dict[str, tuple[NDArray[Any], Floats, Floats, Floats]], *, title: str, xlabel: str, ylabel: str
+    lines: dict[str, tuple[NDArray[Any], AnyFloats, AnyFloats, AnyFloats]], *, title: str, xlabel: str, ylabel: str
 ) -> bytes:
     """Plot named lines with their intervals (x: numbers or days, value, low, high); the first is ours."""
     figure, axes = _axes(title, xlabel, ylabel)
@@ -117,7 +117,7 @@ def line_plot(
 
 
 def control_plot(
-    lines: dict[str, tuple[NDArray[Any], Floats, Floats]], *, title: str, xlabel: str, ylabel: str
+    lines: dict[str, tuple[NDArray[Any], AnyFloats, AnyFloats]], *, title: str, xlabel: str, ylabel: str
 ) -> bytes:
     """Plot named statistics with the limits above which each is out of control (x: days, value, limit)."""
     figure, axes = _axes(title, xlabel, ylabel)
@@ -143,7 +143,7 @@ def bar_plot(values: dict[str, tuple[float, float, float]], *, title: str, xlabe
 
 
 def difference_plot(
-    lines: dict[str, tuple[Floats, Floats, Floats, Floats]], *, title: str, xlabel: str, ylabel: str
+    lines: dict[str, tuple[AnyFloats, AnyFloats, AnyFloats, AnyFloats]], *, title: str, xlabel: str, ylabel: str
 ) -> bytes:
     """Plot named differences with their bounds (x, value, low, high) around zero; the first is ours."""
     figure, axes = _axes(title, xlabel, ylabel)

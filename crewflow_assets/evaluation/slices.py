@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crewflow_assets.arrays import AnyFloats, Objects
 from crewflow_assets.evaluation.intervals import cluster_mean
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ MOST_SLICES = 12
 
 def sliced(
     figure: str,
-    values: NDArray[np.floating],
-    clusters: NDArray[np.object_],
+    values: AnyFloats,
+    clusters: Objects,
     by: Mapping[str, NDArray[Any]],
 ) -> "pd.DataFrame":
     """Return the mean of a figure in each slice, with its 95 % interval by cluster.

@@ -53,6 +53,11 @@ class Results(Contract):
         """Return the comparisons of an arm, in the order of the metrics."""
         return [one for one in self.comparisons if one.variant == variant]
 
+    def after(self, former: "Results") -> "Results":
+        """Return these results as they count after a former look's: a ratio that was wrong once stays wrong."""
+        p_value = min(self.ratio_p_value, former.ratio_p_value)
+        return self.model_copy(update={"ratio_p_value": p_value, "ratio_ok": self.ratio_ok and former.ratio_ok})
+
 
 def analyse(
     arms: Sequence[Share],

@@ -64,7 +64,9 @@ def decide(results: Results, *, over: bool, harm_overruled: bool) -> Verdict:
     if not results.ratio_ok:
         counts = ", ".join(f"{arm.variant} {arm.answered} ({arm.with_outcome} with outcome)" for arm in results.arms)
         return Verdict(
-            "ratio", f"companies by arm are not as planned: {counts}; p = {results.ratio_p_value:.2g} at any look"
+            "ratio",
+            f"companies by arm are not as planned, or were not at an earlier look; now {counts}; "
+            f"p = {results.ratio_p_value:.2g} at any look",
         )
     spoilt = {one.variant for one in harmed}
     better = [
@@ -111,6 +113,8 @@ def look(name: str) -> tuple[Experiment, ExperimentLook]:
         if row.state == ENDED and kept is not None:
             return row, kept
         results = results_of(session, row, at)
+    if kept is not None:
+        results = results.after(Results.model_validate(kept.results))
     with transaction() as session:
         row = find(session, name, lock=True)
         verdict = decide(results, over=row.ends_at <= at, harm_overruled=row.harm_overruled_by is not None)

@@ -20,9 +20,8 @@ of it together errs no more often than allowed. ``python -m benchmarks.experimen
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from crewflow_assets.arrays import Bools, Floats
 
 LEVEL = 0.05
 """Probability, over all looks, metrics and arms of an experiment, that an interval misses the truth."""
@@ -52,7 +51,7 @@ class Difference:
     high: Floats
 
 
-def arm_mean(means: Floats, present: NDArray[np.bool_], *, least_spread: float) -> ArmMean:
+def arm_mean(means: Floats, present: Bools, *, least_spread: float) -> ArmMean:
     """Average the companies' means over the last axis.
 
     Args:
@@ -70,7 +69,7 @@ def arm_mean(means: Floats, present: NDArray[np.bool_], *, least_spread: float) 
 
 
 def difference(
-    control: ArmMean, treatment: ArmMean, *, scale: float, alpha: float, last: NDArray[np.bool_] | bool = False
+    control: ArmMean, treatment: ArmMean, *, scale: float, alpha: float, last: Bools | bool = False
 ) -> Difference:
     """Return the treatment's mean minus the control's with its always-valid bounds.
 

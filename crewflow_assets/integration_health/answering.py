@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from crewflow_assets import clock
+from crewflow_assets.arrays import Floats
 from crewflow_assets.errors import FieldProblem, InvalidInputError
 from crewflow_assets.integration_health.contract import SMALLEST_CHANGE, CurrentMetrics, HealthForecastRequest, Trend
-from crewflow_assets.integration_health.days import CLASSES, PLACE, Floats, metrics_of_sums
+from crewflow_assets.integration_health.days import CLASSES, PLACE, metrics_of_sums
 from crewflow_assets.integration_health.features import (
     STAYING_DAYS,
     feature_rows,

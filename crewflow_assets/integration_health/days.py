@@ -10,8 +10,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import Floats
 from crewflow_assets.integration_health.score import Metrics
 from crewflow_assets.lake.events import folder_of, read_events
 
@@ -30,7 +30,6 @@ MEASURES = (*COUNTED, "conflicts", "duplicates")
 """Of a day: syncs, successes, failures, milliseconds and how many syncs measured any, failures by class …"""
 PLACE = {name: place for place, name in enumerate(MEASURES)}
 
-Floats = NDArray[np.float64]
 Key = tuple[str, str]
 """Company, integration."""
 

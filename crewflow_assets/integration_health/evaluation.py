@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import Bools, Floats, Objects
 from crewflow_assets.evaluation.intervals import Interval, cluster_mean, or_none
 from crewflow_assets.evaluation.slices import sliced
 from crewflow_assets.integration_health.answering import trend_of
-from crewflow_assets.integration_health.days import Floats
 from crewflow_assets.integration_health.features import MEAN, NOW, WEEK
 from crewflow_assets.integration_health.model import COVERAGE, Forecast, HealthPredictor, Rows, pinball
 from crewflow_assets.integration_health.table import rows_of_table
@@ -32,7 +31,7 @@ class Judged:
     said: Forecast
     label: Floats
     now: Floats
-    entity: NDArray[np.object_]
+    entity: Objects
 
     @property
     def error(self) -> Floats:
@@ -49,7 +48,7 @@ class Judged:
         """Points from the lower to the upper end."""
         return np.asarray(self.said.high - self.said.low)
 
-    def only(self, chosen: NDArray[np.bool_]) -> "Judged":
+    def only(self, chosen: Bools) -> "Judged":
         """Return the chosen rows."""
         said = Forecast(self.said.low[chosen], self.said.middle[chosen], self.said.high[chosen])
         return Judged(said, self.label[chosen], self.now[chosen], self.entity[chosen])

@@ -8,9 +8,9 @@ off that is.
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from crewflow_assets.integration_health.days import CLASSES, MEASURES, PLACE, Floats
+from crewflow_assets.arrays import Floats, Singles
+from crewflow_assets.integration_health.days import CLASSES, MEASURES, PLACE
 from crewflow_assets.integration_health.score import WINDOW_DAYS, Metrics
 
 HORIZON_DAYS = 7
@@ -48,7 +48,7 @@ FEATURES = (
 COLUMN = {name: place for place, name in enumerate(FEATURES)}
 
 
-def feature_rows(windows: Floats) -> NDArray[np.float32]:
+def feature_rows(windows: Floats) -> Singles:
     """Return the features of integrations, shape (n, len(FEATURES)).
 
     Args:
@@ -87,7 +87,7 @@ def feature_rows(windows: Floats) -> NDArray[np.float32]:
     return np.column_stack([found[name] for name in FEATURES]).astype(np.float32)
 
 
-def given_rows(metrics: Sequence[Metrics]) -> NDArray[np.float32]:
+def given_rows(metrics: Sequence[Metrics]) -> Singles:
     """Return the features of integrations of which only the metrics of 30 days are known; the others are NaN."""
     rows = np.full((len(metrics), len(FEATURES)), np.nan, np.float32)
     for name, values in _of_sums(sums_of(metrics)).items():

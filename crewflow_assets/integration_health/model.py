@@ -13,18 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import Floats, Ints, Singles
 from crewflow_assets.errors import refuse_gone
 from crewflow_assets.evaluation.splits import uniform
-from crewflow_assets.integration_health.days import Floats
 from crewflow_assets.integration_health.features import COLUMN, FEATURES, GIVEN, HORIZON_DAYS, MEAN, NOW
 from crewflow_assets.spec import Predictor
 
 if TYPE_CHECKING:
     import xgboost
 
-Rows = NDArray[np.float32]
+Rows = Singles
 
 QUANTILES = (0.1, 0.5, 0.9)
 COVERAGE = 0.8
@@ -128,7 +127,7 @@ class HealthPredictor(Predictor):
         return cls(Forecaster.load(folder, "full"), Forecaster.load(folder, "given"))
 
 
-def fit(rows: Rows, label: Floats, day: NDArray[np.int64], entity: Sequence[str], *, seed: int) -> HealthPredictor:
+def fit(rows: Rows, label: Floats, day: Ints, entity: Sequence[str], *, seed: int) -> HealthPredictor:
     """Fit both on training rows.
 
     Args:
@@ -151,7 +150,7 @@ def fit(rows: Rows, label: Floats, day: NDArray[np.int64], entity: Sequence[str]
 def fit_trees(
     rows: Rows,
     label: Floats,
-    day: NDArray[np.int64],
+    day: Ints,
     entity: Sequence[str],
     *,
     start: str,

@@ -6,7 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 from time import monotonic
 
-from crewflow_assets.integration_health.days import ATTEMPTS, DECISIONS, Days, Floats, Key, read_days
+from crewflow_assets.arrays import Floats
+from crewflow_assets.integration_health.days import ATTEMPTS, DECISIONS, Days, Key, read_days
 from crewflow_assets.integration_health.score import WINDOW_DAYS
 from crewflow_assets.lake.events import folder_of
 from crewflow_assets.settings import get_settings

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import Floats, Ints, Singles
 from crewflow_assets.errors import NotReadyError
 from crewflow_assets.evaluation.splits import fold_of
 from crewflow_assets.integration_health.days import ATTEMPTS, Days, read_days
@@ -84,17 +84,17 @@ def as_table(days: Days) -> pd.DataFrame:
     return pd.concat([frame, pd.DataFrame(rows, columns=list(FEATURES))], axis=1)
 
 
-def rows_of_table(table: pd.DataFrame) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+def rows_of_table(table: pd.DataFrame) -> tuple[Singles, Floats]:
     """Return features and labels."""
     return table[list(FEATURES)].to_numpy(np.float32), table["label"].to_numpy(float)
 
 
-def day_numbers(table: pd.DataFrame) -> NDArray[np.int64]:
+def day_numbers(table: pd.DataFrame) -> Ints:
     """Return the day of each row as the number of days since 1970."""
     return table["day"].to_numpy("datetime64[D]").astype(np.int64)
 
 
-def _test_begins(number: NDArray[np.int64]) -> float:
+def _test_begins(number: Ints) -> float:
     if not len(number):
         return 0.0
     span = int(number.max()) - int(number.min()) + 1

@@ -11,8 +11,8 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import Floats, Objects
 from crewflow_assets.evaluation.calibration import expected_calibration_error
 from crewflow_assets.evaluation.intervals import cluster_mean, or_none
 from crewflow_assets.monitoring.hook import Logged
@@ -22,7 +22,6 @@ from crewflow_assets.spec import Figure
 if TYPE_CHECKING:
     import pandas as pd
 
-Floats = NDArray[np.float64]
 
 WEEK = timedelta(days=7)
 FEWEST_FOR_ECE = 50
@@ -93,7 +92,7 @@ def weighted_calibration_error(said: Floats, actual: Floats, weights: Floats) ->
     return expected_calibration_error(np.repeat(said, counts), np.repeat(actual, counts))
 
 
-def _figure(name: str, values: Floats, weights: Floats, clusters: NDArray[np.object_]) -> Figure:
+def _figure(name: str, values: Floats, weights: Floats, clusters: Objects) -> Figure:
     if not len(values):
         return Figure(name=name, value=None, n=0)
     found = cluster_mean(values, clusters, weights=weights)

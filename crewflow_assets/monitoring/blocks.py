@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from crewflow_assets.arrays import Bools, Floats, Ints
 
 ALIKE = 0.05
 """Correlation of two rows of a block that is reckoned with; it moves power, not the rate of false alarms."""
@@ -43,7 +42,7 @@ def described_blocks(
     columns: Mapping[str, NDArray[Any]],
     companies: Sequence[str],
     weeks: Sequence[int],
-    in_reference: NDArray[np.bool_],
+    in_reference: Bools,
 ) -> Blocks:
     """Return blocks of the shares of each column's values, numbers by tenths of the reference.
 
@@ -87,7 +86,7 @@ def residual_blocks(
     weights: Floats,
     companies: Sequence[str],
     weeks: Sequence[int],
-    in_reference: NDArray[np.bool_],
+    in_reference: Bools,
 ) -> Blocks:
     """Return blocks of by how much what happened exceeded what was said: of all rows, and by thirds of what was said.
 
@@ -114,7 +113,7 @@ def _span(edges: Floats, place: int) -> str:
     return f"from {edges[place - 1]:.3g}" + ("" if place == len(edges) else f" to {edges[place]:.3g}")
 
 
-def _coded(values: NDArray[Any], in_reference: NDArray[np.bool_]) -> tuple[Ints, list[str]]:
+def _coded(values: NDArray[Any], in_reference: Bools) -> tuple[Ints, list[str]]:
     """Return the bin of each value, and the bins' names; numbers that are missing have a bin of their own."""
     if values.dtype.kind != "f":
         names, codes = np.unique(values.astype(str), return_inverse=True)
@@ -127,7 +126,7 @@ def _coded(values: NDArray[Any], in_reference: NDArray[np.bool_]) -> tuple[Ints,
     return codes, [*spans, MISSING]
 
 
-def _frequent(codes: Ints, names: list[str], in_reference: NDArray[np.bool_]) -> tuple[Ints, list[str]]:
+def _frequent(codes: Ints, names: list[str], in_reference: Bools) -> tuple[Ints, list[str]]:
     """Return the codes renumbered by how frequent they are in the reference; the rare share the last place."""
     counts = np.bincount(codes[in_reference], minlength=len(names))
     order = np.argsort(-counts, kind="stable")[:MOST_BINS]

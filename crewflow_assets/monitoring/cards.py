@@ -60,8 +60,8 @@ def _purpose(spec: ModelSpec, scale: str) -> str:
             f"Asked over HTTP with `POST /v1/{spec.name}/predict` (`docs/http-api.md`).",
             "",
             f"> Figures are of the scale `{scale}`, on the data that this registry was trained with. In an "
-            "installation that was filled by the simulated world (`crewflow demo`) they show that the machine works, "
-            "**not what a real customer will see**.",
+            "installation that was filled by the simulated world (`crewflow demo`) they show that the machinery "
+            "works, **not what a real customer will see**.",
         ]
     )
 
@@ -77,11 +77,11 @@ def _training(spec: ModelSpec, version: VersionInfo) -> str:
             f"- Learns from the events {', '.join(f'`{kind}`' for kind in spec.event_kinds)}; version "
             f"{version.label} from those before {version.data_until:%Y-%m-%d}.",
             "- Three quarters of the companies (sync health, retries, forecasts: integrations) train and calibrate, "
-            "the rest test; which is a hash of the id, for ever.",
+            "the rest test; the split is a hash of the id and never changes.",
             f"- It is a {version.tags[registry.ROLE]}; seed {known['seed']}, "
             f"feature table `{known['feature_hash']}`, code `{known['code_hash']}`.",
             f"- Retrained by the cron `{spec.retrain_cron}` (UTC)"
-            + "".join(f", and for {trigger.reason.replace('_', ' ')}" for trigger in spec.triggers)
+            + "".join(f"; also triggered by {trigger.reason.replace('_', ' ')}" for trigger in spec.triggers)
             + ".",
             f"- Packages: {packages}.",
         ]
@@ -142,7 +142,9 @@ def _interval(low: float, high: float) -> str:
 def _gates(spec: ModelSpec, version: VersionInfo) -> str:
     lines = ["## Gates", "A candidate becomes champion if all hold:", ""]
     lines += [f"- `{gate}`" + (" (or nothing was measured)" if gate.or_none else "") for gate in spec.gates]
-    lines.append(f"- on the same rows it is better than the champion by more than −{spec.tolerance:g}, surely")
+    lines.append(
+        f"- on the same rows, the lower 95 % bound of its gain over the champion is above −{spec.tolerance:g}"
+    )
     lines += ["", f"Decided about {version.label}: {version.tags.get(registry.DECISION, 'nothing was noted')}."]
     return "\n".join(lines)
 
@@ -166,11 +168,15 @@ def _production(spec: ModelSpec, now: datetime) -> str:
 def _versions(versions: Sequence[VersionInfo]) -> str:
     rows = [
         f"| {v.label} | {', '.join(v.aliases)} | {v.tags[registry.ROLE]} | {v.created_at:%Y-%m-%d} | "
-        f"{v.tags.get(registry.DECISION, '')} |"
+        f"{_in_a_cell(v.tags.get(registry.DECISION, ''))} |"
         for v in versions[:SHOWN_VERSIONS]
     ]
     head = ["## Versions", "| version | alias | role | made | decided |", "|---|---|---|---|---|"]
     return "\n".join([*head, *rows])
+
+
+def _in_a_cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _limits(spec: ModelSpec) -> str:

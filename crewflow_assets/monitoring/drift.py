@@ -14,12 +14,9 @@ Westfall & Young 1993).
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import Bools, Floats
 from crewflow_assets.monitoring.blocks import Blocks
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 DRAWS, DRAWS_OF_A_WEEK = 1999, 60
 ALPHA = 0.001
@@ -63,9 +60,7 @@ class Compared:
         return self.p_value is not None and self.p_value <= ALPHA
 
 
-def compare(
-    blocks: Blocks, week: int, reference: NDArray[np.bool_], *, seed: int = 0, draws: int = DRAWS
-) -> Compared:
+def compare(blocks: Blocks, week: int, reference: Bools, *, seed: int = 0, draws: int = DRAWS) -> Compared:
     """Compare a week's blocks with those of the reference.
 
     Args:
@@ -100,7 +95,7 @@ def compare(
     )
 
 
-def _lacking(blocks: Blocks, reference: NDArray[np.bool_], rows: int, companies: int) -> str | None:
+def _lacking(blocks: Blocks, reference: Bools, rows: int, companies: int) -> str | None:
     weeks, before = len(np.unique(blocks.weeks[reference])), len(np.unique(blocks.companies[reference]))
     if weeks < FEWEST_WEEKS or before < FEWEST_REFERENCE_COMPANIES:
         return (
@@ -114,7 +109,7 @@ def _lacking(blocks: Blocks, reference: NDArray[np.bool_], rows: int, companies:
     return None
 
 
-def _observed(blocks: Blocks, now: NDArray[np.bool_], reference: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
+def _observed(blocks: Blocks, now: Bools, reference: Bools) -> tuple[Floats, Floats, Floats]:
     """Return the distance of each group, and the means of each component now and before."""
     means = [np.average(blocks.means[part], axis=0, weights=blocks.weights[part]) for part in (now, reference)]
     return _distance(blocks, means[0][None] - means[1][None])[0], means[0], means[1]
@@ -132,7 +127,7 @@ def _distance(blocks: Blocks, difference: Floats) -> Floats:
 class _Null:
     """Distances where nothing drifts, drawn from the reference."""
 
-    def __init__(self, blocks: Blocks, reference: NDArray[np.bool_]) -> None:
+    def __init__(self, blocks: Blocks, reference: Bools) -> None:
         order = np.flatnonzero(reference)
         order = order[np.argsort(blocks.companies[order], kind="stable")]
         self.blocks = blocks

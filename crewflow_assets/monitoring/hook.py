@@ -6,7 +6,7 @@ Nothing here is heavy, and nothing knows a model: models' folders import it, and
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Literal
 
 from sqlalchemy.orm import Session
@@ -17,6 +17,9 @@ a person was asked; the world went its way unaltered; the caller said so; someon
 
 WORDS = {"right": True, "accepted": True, "wrong": False, "rejected": False}
 """What callers may post of a recommendation, whatever the model."""
+
+SLOW_CLOCK = timedelta(hours=1)
+"""What names a prediction is about it, though the caller's clock put it so long before the prediction."""
 
 Described = Mapping[str, float | str | None]
 """Named facts about a request: numbers, categories, null where it does not say."""

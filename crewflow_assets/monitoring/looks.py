@@ -6,10 +6,10 @@ from datetime import UTC, date, datetime, time
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from crewflow_assets.arrays import Bools
 from crewflow_assets.monitoring import alerts
 from crewflow_assets.monitoring.accuracy import NOWHERE, WEEK, monday
 from crewflow_assets.monitoring.blocks import Blocks, columns_of, described_blocks, residual_blocks
@@ -142,7 +142,8 @@ def said_of(aspect: Aspect, compared: Compared, versions: str = "") -> str:
     if not compared.drifted:
         return f"{aspect} as in the weeks before{versions} (p = {compared.p_value:.3f}; an alarm takes {ALPHA:g})"
     named = "; ".join(_said(aspect, one) for one in compared.differences[:NAMED] if one.standardised > 0)
-    return f"{aspect} differ from the weeks before{versions} (p = {compared.p_value:.4f}): {named}"
+    differ = "differs" if aspect == "calibration" else "differ"
+    return f"{aspect} {differ} from the weeks before{versions} (p = {compared.p_value:.4f}): {named}"
 
 
 def _versions(logged: Sequence[Logged], week: date) -> str:
@@ -195,7 +196,7 @@ def _compare(
     return compare(blocks, number, _reference(blocks, number), seed=number)
 
 
-def _reference(blocks: Blocks, number: int) -> NDArray[np.bool_]:
+def _reference(blocks: Blocks, number: int) -> Bools:
     return np.asarray(blocks.weeks < number)
 
 

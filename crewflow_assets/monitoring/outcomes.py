@@ -11,7 +11,7 @@ from crewflow_assets.errors import FieldProblem, InvalidInputError, NotReadyErro
 from crewflow_assets.ingest.event_kinds import PredictionOutcome
 from crewflow_assets.ingest.events import EventHandler, RecordedEvent
 from crewflow_assets.models import spec_named
-from crewflow_assets.monitoring.hook import Basis, Logged, Monitored, Seen, inverse
+from crewflow_assets.monitoring.hook import SLOW_CLOCK, Basis, Logged, Monitored, Seen, inverse
 from crewflow_assets.spec import ModelSpec
 from crewflow_assets.store.database import batched
 from crewflow_assets.store.tables import Event, Prediction
@@ -122,7 +122,7 @@ def _reported(
     """
     by_id = {one.id: one for one in logged}
     found: dict[str, Seen] = {}
-    first = min(one.created_at for one in logged)
+    first = min(one.created_at for one in logged) - SLOW_CLOCK
     named = Event.payload["prediction_id"].as_string()
     for part in batched(list(by_id)):
         rows = session.execute(

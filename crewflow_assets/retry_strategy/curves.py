@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from crewflow_assets.arrays import Floats, Ints
 from crewflow_assets.retry_strategy.delays import SHORTEST, bucket_of
-from crewflow_assets.retry_strategy.features import COLUMN, CONTEXT, DELAY, FEATURES, Floats, Rows, with_delay
+from crewflow_assets.retry_strategy.features import COLUMN, CONTEXT, DELAY, FEATURES, Rows, with_delay
 from crewflow_assets.retry_strategy.taxonomy import CLASSES
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ class Table(Curve):
         return cls(tuple(by), overall, shares)
 
 
-def _cells(context: Rows, seconds: Floats) -> NDArray[np.int64]:
+def _cells(context: Rows, seconds: Floats) -> Ints:
     """Return a number for class, attempts and bucket together."""
     kind = context[:, : len(CLASSES)].argmax(axis=1)
     attempts = np.minimum(context[:, COLUMN["attempts"]], MOST_ATTEMPTS).astype(np.int64)

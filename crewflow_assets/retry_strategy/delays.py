@@ -3,9 +3,8 @@
 from bisect import bisect_right
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from crewflow_assets.arrays import Floats, Ints
 
 EDGES: tuple[float, ...] = (0, 5, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400)
 """Seconds. Bucket i holds delays from ``EDGES[i]`` before ``EDGES[i + 1]``; a longer one is in the last."""
@@ -26,7 +25,7 @@ def release_delay(uniform: Floats | float) -> Floats:
     return np.asarray(SHORTEST + (RELEASE_SPREAD - SHORTEST) * uniform, np.float64)
 
 
-def bucket_of(seconds: Floats | float) -> NDArray[np.int64]:
+def bucket_of(seconds: Floats | float) -> Ints:
     """Return the bucket of delays in seconds, 0 to BUCKETS − 1, in the shape given."""
     return np.clip(np.searchsorted(EDGES, seconds, side="right") - 1, 0, BUCKETS - 1)
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import AnyFloats, Bools, Floats, Ints, Objects
 from crewflow_assets.evaluation.calibration import expected_calibration_error
 from crewflow_assets.evaluation.intervals import Interval, cluster_bootstrap, cluster_mean, or_none
 from crewflow_assets.retry_strategy import off_policy
 from crewflow_assets.retry_strategy.delays import BUCKETS, EDGES, bucket_of
-from crewflow_assets.retry_strategy.features import Failures, Floats
+from crewflow_assets.retry_strategy.features import Failures
 from crewflow_assets.retry_strategy.model import RetryPredictor, examples_of, log_loss
 from crewflow_assets.retry_strategy.plan import Values, plan, probabilities
 from crewflow_assets.retry_strategy.rules import NEVER
@@ -38,9 +38,9 @@ class Judged:
 
     probability: Floats
     ok: Floats
-    entity: NDArray[np.object_]
+    entity: Objects
 
-    def only(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "Judged":
+    def only(self, chosen: Bools | Ints) -> "Judged":
         """Return the chosen rows."""
         return Judged(self.probability[chosen], self.ok[chosen], self.entity[chosen])
 
@@ -110,9 +110,7 @@ def evaluate(
     reliability = reliability_plot(
         ours.probability, ours.ok, title="retries: reliability", xlabel="said to succeed", ylabel="succeeded"
     )
-    curves: dict[str, tuple[NDArray[np.floating], NDArray[np.floating]]] = {
-        name: (one.probability, one.ok) for name, one in judged.items()
-    }
+    curves: dict[str, tuple[AnyFloats, AnyFloats]] = {name: (one.probability, one.ok) for name, one in judged.items()}
     return Evaluation(
         (*_figures(judged), *plan_figures(predictor, test)),
         plots={"reliability": reliability, "precision_recall": precision_recall_plot(curves, title="retries")},
@@ -177,7 +175,7 @@ def by_delay(judged: Judged, seconds: Floats) -> "pd.DataFrame":
     return pd.DataFrame(rows)
 
 
-def by_class(judged: Judged, classes: NDArray[np.object_]) -> "pd.DataFrame":
+def by_class(judged: Judged, classes: Objects) -> "pd.DataFrame":
     """Return the mean probability and the share that succeeded, by error class."""
     import pandas as pd
 

@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import Floats, Ints, Objects, Singles
 from crewflow_assets.retry_strategy.contract import ErrorClass
 from crewflow_assets.retry_strategy.surroundings import SURROUNDINGS
 from crewflow_assets.retry_strategy.taxonomy import CLASSES
 
-Floats = NDArray[np.float64]
-Rows = NDArray[np.float32]
+Rows = Singles
 
 SYSTEMS = ("quickbooks", "sage", "xero")
 """Those that are told apart; any other is none of them."""
@@ -49,8 +48,8 @@ class Failures:
         around: ``surroundings.SURROUNDINGS``.
     """
 
-    error_class: NDArray[np.int64]
-    system: NDArray[np.object_]
+    error_class: Ints
+    system: Objects
     attempts: Floats
     hour: Floats
     latency: Floats
@@ -66,7 +65,7 @@ class Failures:
         return len(self.attempts)
 
 
-def class_places(names: Sequence[ErrorClass]) -> NDArray[np.int64]:
+def class_places(names: Sequence[ErrorClass]) -> Ints:
     """Return the places of classes in the taxonomy."""
     place = {name: i for i, name in enumerate(CLASSES)}
     return np.array([place[name] for name in names], np.int64)

@@ -12,9 +12,9 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.special import expit, logit
 
+from crewflow_assets.arrays import Floats, Ints, Objects
 from crewflow_assets.retry_strategy.curves import (
     MOST_ATTEMPTS,
     SCALES,
@@ -26,7 +26,7 @@ from crewflow_assets.retry_strategy.curves import (
     load_curve,
 )
 from crewflow_assets.retry_strategy.delays import BUCKETS, DELAYS
-from crewflow_assets.retry_strategy.features import COLUMN, CONTEXT, OPTIONAL, Floats, Rows
+from crewflow_assets.retry_strategy.features import COLUMN, CONTEXT, OPTIONAL, Rows
 from crewflow_assets.retry_strategy.taxonomy import CLASSES
 from crewflow_assets.spec import Predictor
 
@@ -94,7 +94,7 @@ class RetryPredictor(Predictor):
         return cls(curve, content["slope"], content["intercept"], usual, content["compared"])
 
 
-def state_of(seconds: Floats) -> NDArray[np.int64]:
+def state_of(seconds: Floats) -> Ints:
     """Return the place in ``ELAPSED`` of times since a first failure, in the shape given."""
     return np.maximum(np.searchsorted(ELAPSED, seconds, side="right") - 1, 0)
 
@@ -168,7 +168,7 @@ def fit_table(table: pd.DataFrame, by: tuple[str, ...], *, seed: int) -> RetryPr
     return _finished(Table.fit(examples, by), 1.0, 0.0, examples, {}, seed)
 
 
-def _require_enough(examples: Examples, entity: NDArray[np.object_]) -> None:
+def _require_enough(examples: Examples, entity: Objects) -> None:
     found = len(set(entity))
     if len(examples) < FEWEST_ROWS or found < FEWEST_ENTITIES:
         raise ValueError(
@@ -192,13 +192,13 @@ def _blanked(examples: Examples, seed: int) -> Examples:
     return Examples(context, examples.seconds, examples.ok, examples.recovered_after, examples.recovered_by)
 
 
-def _folds(entity: NDArray[np.object_], seed: int) -> NDArray[np.int64]:
+def _folds(entity: Objects, seed: int) -> Ints:
     _, place = np.unique(entity.astype(str), return_inverse=True)
     dealt = np.random.default_rng(seed).permutation(int(place.max()) + 1) % FOLDS
     return np.asarray(dealt[place], np.int64)
 
 
-def _outside(fit_one: Any, blanked: Examples, examples: Examples, fold: NDArray[np.int64]) -> tuple[Floats, int]:
+def _outside(fit_one: Any, blanked: Examples, examples: Examples, fold: Ints) -> tuple[Floats, int]:
     """Return what trees of the other folds say of each row, and the middle number of rounds."""
     said, rounds = np.empty(len(examples)), []
     for held in np.unique(fold):
@@ -221,7 +221,7 @@ def fit_line(said: Floats, ok: Floats) -> tuple[float, float]:
     return (slope, intercept) if slope > LEAST_SLOPE else (1.0, 0.0)
 
 
-def calibrated_loss(said: Floats, ok: Floats, fold: NDArray[np.int64]) -> float:
+def calibrated_loss(said: Floats, ok: Floats, fold: Ints) -> float:
     """Return the log loss after calibration on the other folds."""
     p = np.empty(len(said))
     for held in np.unique(fold):

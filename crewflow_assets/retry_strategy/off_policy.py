@@ -10,12 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import Bools, Floats, Ints, Objects
 from crewflow_assets.evaluation.intervals import Interval, cluster_bootstrap, cluster_mean
 from crewflow_assets.retry_strategy.delays import BUCKETS, DELAYS, bucket_of
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,10 +27,10 @@ class Logged:
         cluster: Integration, by which intervals are drawn.
     """
 
-    bucket: NDArray[np.int64]
+    bucket: Ints
     propensity: Floats
     reward: Floats
-    cluster: NDArray[np.object_]
+    cluster: Objects
 
     def __post_init__(self) -> None:
         """Refuse propensities that nothing can be divided by.
@@ -57,9 +55,7 @@ class Estimate:
     effective_rows: float
 
 
-def logged_of(
-    table: pd.DataFrame, *, success: float, call: float, waiting: float
-) -> tuple[Logged, NDArray[np.bool_]]:
+def logged_of(table: pd.DataFrame, *, success: float, call: float, waiting: float) -> tuple[Logged, Bools]:
     """Return the rows of a feature table that have a propensity, and which these are.
 
     The reward is success where it succeeded, minus the call and the hours waited.
@@ -101,7 +97,7 @@ def evaluate(logged: Logged, policy: Floats, expected: Floats) -> Estimate:
     robust = direct + weight * (logged.reward - expected[rows, logged.bucket])
     retried = float(policy.sum(axis=1).mean())
 
-    def normalised(places: NDArray[np.int64]) -> float:
+    def normalised(places: Ints) -> float:
         total = weight[places].sum()
         return retried * float((weight * logged.reward)[places].sum() / total) if total > 0 else float("nan")
 

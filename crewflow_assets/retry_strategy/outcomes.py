@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from crewflow_assets.monitoring.hook import Described, Logged, Monitored, Seen
+from crewflow_assets.monitoring.hook import SLOW_CLOCK, Described, Logged, Monitored, Seen
 from crewflow_assets.store.database import batched
 from crewflow_assets.store.tables import Event
 
@@ -30,7 +30,7 @@ class RetryOutcomes(Monitored):
     def seen(self, session: Session, logged: Sequence[Logged]) -> dict[str, Seen]:
         """Find the first retry of each plan."""
         by_id = {one.id: one for one in logged}
-        first = min(one.created_at for one in logged)
+        first = min(one.created_at for one in logged) - SLOW_CLOCK
         named = Event.payload["prediction_id"].as_string()
         found: dict[str, Seen] = {}
         for part in batched(list(by_id)):

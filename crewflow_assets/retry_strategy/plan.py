@@ -14,12 +14,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import expit, logit
 
+from crewflow_assets.arrays import Bools, Floats, Ints
 from crewflow_assets.retry_strategy.curves import MOST_ATTEMPTS
 from crewflow_assets.retry_strategy.delays import BUCKETS, DELAYS, earliest_bucket, spread
-from crewflow_assets.retry_strategy.features import Failures, Floats, context_rows
+from crewflow_assets.retry_strategy.features import Failures, context_rows
 from crewflow_assets.retry_strategy.model import ELAPSED, LEAST, MOST, RetryPredictor, state_of
 from crewflow_assets.retry_strategy.taxonomy import CLASSES
 
@@ -71,14 +71,14 @@ class Plans:
         curves: Probability of success by bucket, shape (n, BUCKETS).
     """
 
-    retry: NDArray[np.bool_]
+    retry: Bools
     seconds: Floats
-    bucket: NDArray[np.int64]
+    bucket: Ints
     propensity: Floats
-    explored: NDArray[np.bool_]
+    explored: Bools
     probability: Floats
     value: Floats
-    most_attempts: NDArray[np.int64]
+    most_attempts: Ints
     curves: Floats
 
 
@@ -90,12 +90,10 @@ class Ahead:
     """
 
     worth: Floats
-    retries: NDArray[np.int64]
+    retries: Ints
 
 
-def ahead(
-    usual: Floats, shift: Floats, made: NDArray[np.int64], price: Floats, deadline: Floats, values: Values
-) -> Ahead:
+def ahead(usual: Floats, shift: Floats, made: Ints, price: Floats, deadline: Floats, values: Values) -> Ahead:
     """Solve backwards what further retries are worth.
 
     Args:
@@ -154,7 +152,7 @@ def plan(
     values: Values,
     uniforms: Floats,
     *,
-    allowed: NDArray[np.bool_] | None = None,
+    allowed: Bools | None = None,
     worth: Floats | None = None,
     deadline: Floats | None = None,
 ) -> Plans:

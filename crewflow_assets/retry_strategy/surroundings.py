@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Names = NDArray[np.object_]
+from crewflow_assets.arrays import Bools, Floats, Ints, Objects
+
+Names = Objects
 
 MINUTE = 60_000_000
 """Microseconds."""
@@ -34,7 +34,7 @@ class Seen:
     company: Names
     integration: Names
     micros: Floats
-    ok: NDArray[np.bool_]
+    ok: Bools
     calls_left: Floats
     calls_limit: Floats
 
@@ -51,7 +51,7 @@ class Seen:
         return found
 
     @cached_property
-    def by_integration(self) -> dict[str, NDArray[np.int64]]:
+    def by_integration(self) -> dict[str, Ints]:
         """The places of each integration's attempts by time; keys are company and id, joined by U+001F."""
         keys = [f"{c}\x1f{i}" for c, i in zip(self.company, self.integration, strict=True)]
         return {
@@ -99,7 +99,7 @@ def surroundings(asked: Asked, seen: Seen) -> dict[str, Floats]:
     return found
 
 
-def _groups(names: Names) -> dict[str, NDArray[np.int64]]:
+def _groups(names: Names) -> dict[str, Ints]:
     """Return the places of each name, in order."""
     if not len(names):
         return {}
@@ -114,10 +114,10 @@ class _Counts:
     """Attempts in order of time, with how many there were and failed up to each."""
 
     micros: Floats
-    failed: NDArray[np.int64]
+    failed: Ints
 
     @classmethod
-    def of(cls, seen: Seen, places: NDArray[np.int64]) -> "_Counts":
+    def of(cls, seen: Seen, places: Ints) -> "_Counts":
         order = places[np.argsort(seen.micros[places], kind="stable")]
         return cls(seen.micros[order], np.r_[0, np.cumsum(~seen.ok[order])])
 

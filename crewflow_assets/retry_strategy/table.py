@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import Bools, Floats
 from crewflow_assets.errors import NotReadyError
 from crewflow_assets.evaluation.splits import fold_of
 from crewflow_assets.ingest.event_kinds import PAYLOADS
@@ -96,7 +96,7 @@ def seen_of(attempts: pd.DataFrame) -> Seen:
     )
 
 
-def _micros(moments: "pd.Series[Any]") -> NDArray[np.float64]:
+def _micros(moments: "pd.Series[Any]") -> Floats:
     if not len(moments):
         return np.zeros(0)
     return moments.astype("datetime64[us, UTC]").astype("int64").to_numpy().astype(np.float64)
@@ -148,11 +148,11 @@ def _failures(frame: pd.DataFrame, attempts: pd.DataFrame, table: pd.DataFrame) 
     )
 
 
-def _flag(values: "pd.Series[Any]", *, default: bool) -> NDArray[np.float64]:
+def _flag(values: "pd.Series[Any]", *, default: bool) -> Floats:
     return np.where(values.isna(), default, values == True).astype(np.float64)  # noqa: E712  # objects with nulls
 
 
-def _latency_24h(frame: pd.DataFrame, attempts: pd.DataFrame, seen: Seen) -> NDArray[np.float64]:
+def _latency_24h(frame: pd.DataFrame, attempts: pd.DataFrame, seen: Seen) -> Floats:
     """Return the mean latency of the integration's attempts in the 24 hours before each decision."""
     found = np.full(len(frame), np.nan)
     latency = attempts["latency_ms"].to_numpy(float)
@@ -172,7 +172,7 @@ def _latency_24h(frame: pd.DataFrame, attempts: pd.DataFrame, seen: Seen) -> NDA
     return found
 
 
-def _recovery(frame: pd.DataFrame, entity: "pd.Series[Any]") -> dict[str, NDArray[np.float64]]:
+def _recovery(frame: pd.DataFrame, entity: "pd.Series[Any]") -> dict[str, Floats]:
     """Return the seconds after each decision between which the trouble ended: (0, delay] where the retry succeeded,
     (delay, that of a later success of the call] where it did not; infinity where none is known."""
     ended = frame["micros"].to_numpy(float) + frame["delay_seconds"].to_numpy(float) * 1e6
@@ -186,7 +186,7 @@ def _recovery(frame: pd.DataFrame, entity: "pd.Series[Any]") -> dict[str, NDArra
     }
 
 
-def _in_test(micros: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _in_test(micros: Floats) -> Bools:
     if not len(micros):
         return np.zeros(0, bool)
     last, span = micros.max(), micros.max() - micros.min()

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from crewflow_assets import clock
+from crewflow_assets.arrays import Singles
 from crewflow_assets.errors import FieldProblem, InvalidInputError
 from crewflow_assets.spec import Answer
 from crewflow_assets.store.database import reading
@@ -119,7 +119,7 @@ def due_table(cursor: Any, keys: Sequence[Key], at: datetime) -> "pa.Table":
     )
 
 
-def _risks(model: FailureModel, rows: NDArray[np.float32], columns: Described | None) -> list[Risk]:
+def _risks(model: FailureModel, rows: Singles, columns: Described | None) -> list[Risk]:
     probability = model.probability(rows)
     explained = np.flatnonzero(probability >= EXPLAINED_FROM)
     factors = {}

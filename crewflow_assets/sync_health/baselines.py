@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import AnyFloats, Singles
 from crewflow_assets.sync_health.features import COLUMN, FEATURES, PRD
-from crewflow_assets.sync_health.model import Floats, fit_model
+from crewflow_assets.sync_health.model import fit_model
 
-Probabilities = Callable[[NDArray[np.float32]], Floats]
+Probabilities = Callable[[Singles], AnyFloats]
 
 PRD_PARAMETERS: Mapping[str, Any] = {
     "objective": "binary:logistic",
@@ -37,20 +37,18 @@ def simple_methods(usual: float) -> dict[str, Probabilities]:
         usual: What they say where nothing went before: the share of failures in training.
     """
 
-    def as_last(x: NDArray[np.float32]) -> Floats:
+    def as_last(x: Singles) -> AnyFloats:
         failing = x[:, COLUMN["failures_in_a_row"]] > 0
         return np.where(x[:, COLUMN["known_attempts"]] > 0, failing.astype(float), usual)
 
-    def rolling(x: NDArray[np.float32]) -> Floats:
+    def rolling(x: Singles) -> AnyFloats:
         share = x[:, COLUMN["failure_share_last_30"]].astype(float)
         return np.where(np.isnan(share), usual, share)
 
     return {"always no": lambda x: np.zeros(len(x)), "same as last": as_last, ROLLING: rolling}
 
 
-def fit_baselines(
-    rows: NDArray[np.float32], failed: Floats, micros: Floats, *, seed: int
-) -> dict[str, Probabilities]:
+def fit_baselines(rows: Singles, failed: AnyFloats, micros: AnyFloats, *, seed: int) -> dict[str, Probabilities]:
     """Return the simple methods, and the logistic regression and the PRD's model fitted on training rows.
 
     See ``model.fit`` for the arguments and what is raised.

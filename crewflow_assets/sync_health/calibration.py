@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-Floats = NDArray[np.floating]
+from crewflow_assets.arrays import AnyFloats
+
 Kind = Literal["none", "logistic", "isotonic"]
 """Isotonic lines are fitted no more: their steps tie ranks (.01 to .02 of PR-AUC). Saved versions have them."""
 
@@ -24,7 +24,7 @@ class Calibration:
     y: tuple[float, ...] = ()
     """Logistic: ``x`` is (slope, intercept). Isotonic: the points between which the line runs."""
 
-    def __call__(self, probability: Floats) -> Floats:
+    def __call__(self, probability: AnyFloats) -> AnyFloats:
         """Return calibrated probabilities; never quite 0 or 1, which no history can prove."""
         if self.kind == "logistic":
             slope, intercept = self.x
@@ -39,7 +39,7 @@ class Calibration:
         return self.x[0] if self.kind == "logistic" else 1.0
 
 
-def choose_calibration(probability: Floats, failed: Floats, micros: Floats) -> Calibration:
+def choose_calibration(probability: AnyFloats, failed: AnyFloats, micros: AnyFloats) -> Calibration:
     """Return a logistic calibration if it does better than none, by log loss, on later time than it was fitted on.
 
     It is then fitted again on all rows.
@@ -54,7 +54,7 @@ def choose_calibration(probability: Floats, failed: Floats, micros: Floats) -> C
     return Calibration("none")
 
 
-def fit_logistic(probability: Floats, failed: Floats) -> Calibration:
+def fit_logistic(probability: AnyFloats, failed: AnyFloats) -> Calibration:
     """Fit a logistic curve of the log-odds (Platt 1999)."""
     from sklearn.linear_model import LogisticRegression
 
@@ -63,6 +63,6 @@ def fit_logistic(probability: Floats, failed: Floats) -> Calibration:
     return Calibration("logistic", (float(line.coef_[0, 0]), float(line.intercept_[0])))
 
 
-def log_loss(probability: Floats, failed: Floats) -> float:
+def log_loss(probability: AnyFloats, failed: AnyFloats) -> float:
     """Return the mean negative log-likelihood, a proper score: lower is better."""
     return float(-np.mean(np.where(failed == 1, np.log(probability), np.log1p(-probability))))

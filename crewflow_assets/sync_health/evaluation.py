@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import AnyFloats, Bools, Ints, Objects, Singles
 from crewflow_assets.evaluation.calibration import expected_calibration_error
 from crewflow_assets.evaluation.intervals import Interval, cluster_bootstrap, cluster_mean, or_none
 from crewflow_assets.evaluation.slices import NAME as SLICES
@@ -18,7 +18,7 @@ from crewflow_assets.evaluation.slices import sliced
 from crewflow_assets.sync_health.baselines import Probabilities, simple_methods
 from crewflow_assets.sync_health.contract import AT_RISK
 from crewflow_assets.sync_health.features import COLUMN
-from crewflow_assets.sync_health.model import Floats, SyncHealthPredictor
+from crewflow_assets.sync_health.model import SyncHealthPredictor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +31,7 @@ ROWSETS = ("all", "live", "onset")
 MICROS_A_DAY = 86_400_000_000
 
 
-def rows_of(name: str, rows: NDArray[np.float32]) -> NDArray[np.bool_]:
+def rows_of(name: str, rows: Singles) -> Bools:
     """Return which rows belong to a row set: ``all``, ``live`` or ``onset``."""
     failing, known = rows[:, COLUMN["failures_in_a_row"]], rows[:, COLUMN["known_attempts"]]
     if name == "live":
@@ -45,11 +45,11 @@ def rows_of(name: str, rows: NDArray[np.float32]) -> NDArray[np.bool_]:
 class Judged:
     """A method's probabilities on some rows, with what happened; ``entity`` is what intervals are clustered by."""
 
-    probability: Floats
-    failed: Floats
-    entity: NDArray[np.object_]
+    probability: AnyFloats
+    failed: AnyFloats
+    entity: Objects
 
-    def only(self, chosen: NDArray[np.bool_]) -> "Judged":
+    def only(self, chosen: Bools) -> "Judged":
         """Return the chosen rows."""
         return Judged(self.probability[chosen], self.failed[chosen], self.entity[chosen])
 
@@ -69,7 +69,7 @@ def figures(judged: Judged) -> dict[str, float]:
     }
 
 
-def _steps(p: Floats, y: Floats) -> tuple[Floats, Floats]:
+def _steps(p: AnyFloats, y: AnyFloats) -> tuple[AnyFloats, AnyFloats]:
     """Return precision and recall at each distinct probability, from the highest down."""
     order = np.argsort(-p, kind="stable")
     ends = np.r_[np.flatnonzero(np.diff(p[order])), len(p) - 1]
@@ -77,7 +77,7 @@ def _steps(p: Floats, y: Floats) -> tuple[Floats, Floats]:
     return hits / (ends + 1), hits / max(y.sum(), 1)
 
 
-def pr_auc(p: Floats, y: Floats) -> float:
+def pr_auc(p: AnyFloats, y: AnyFloats) -> float:
     """Return the average precision: precision weighted by the gain in recall, ties taken together."""
     if not y.any():
         return float("nan")
@@ -85,7 +85,7 @@ def pr_auc(p: Floats, y: Floats) -> float:
     return float(np.sum(np.diff(recall, prepend=0.0) * precision))
 
 
-def recall_at(p: Floats, y: Floats, precision: float) -> float:
+def recall_at(p: AnyFloats, y: AnyFloats, precision: float) -> float:
     """Return the largest share of failures that can be told of with at least that share of alarms right."""
     if not y.any():
         return float("nan")
@@ -96,14 +96,14 @@ def recall_at(p: Floats, y: Floats, precision: float) -> float:
 def interval(statistic: Callable[[Judged], float], judged: Judged, *, draws: int = 200) -> Interval:
     """Return a statistic with its 95 % interval, whole entities drawn with replacement."""
 
-    def of(rows: NDArray[np.int64]) -> float:
+    def of(rows: Ints) -> float:
         return statistic(Judged(judged.probability[rows], judged.failed[rows], judged.entity[rows]))
 
     return cluster_bootstrap(of, judged.entity, draws=draws)
 
 
 def alarms(
-    probability: Floats, failed: Floats, rows: NDArray[np.float32], micros: Floats, *, above: float = AT_RISK
+    probability: AnyFloats, failed: AnyFloats, rows: Singles, micros: AnyFloats, *, above: float = AT_RISK
 ) -> dict[str, float]:
     """Return what an alarm above a probability would come to.
 
@@ -172,7 +172,7 @@ def evaluate(
     return Evaluation(tuple(found), plots=_plots(judged), tables=tables)
 
 
-def _slices(test: "pd.DataFrame", ours: Judged, live: NDArray[np.bool_], unseen: NDArray[np.bool_]) -> "pd.DataFrame":
+def _slices(test: "pd.DataFrame", ours: Judged, live: Bools, unseen: Bools) -> "pd.DataFrame":
     by = {
         "system": test["system"].to_numpy(object)[live],
         "integration": np.where(unseen, "never trained on", "trained on earlier")[live],

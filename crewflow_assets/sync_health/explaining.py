@@ -4,15 +4,15 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import expit, logit
 
+from crewflow_assets.arrays import AnyFloats, Singles
 from crewflow_assets.sync_health.contract import Cause, RiskFactor
 from crewflow_assets.sync_health.events import STATUSES
 from crewflow_assets.sync_health.features import COLUMN, ERROR_CAUSE, FEATURES, cause_of
 from crewflow_assets.sync_health.measures import ERRORS
 
-Row = NDArray[np.float32]
+Row = Singles
 
 LEAST_SHOWN = 0.02
 """A cause that explains less of the probability is not named."""
@@ -26,7 +26,7 @@ _SAID = {
 }
 
 
-def risk_factors(row: Row, contributions: NDArray[np.floating], probability: float) -> list[RiskFactor]:
+def risk_factors(row: Row, contributions: AnyFloats, probability: float) -> list[RiskFactor]:
     """Return the causes of a risk, largest first.
 
     A cause's contribution is what the probability would lose without what its features add to the log-odds. Features

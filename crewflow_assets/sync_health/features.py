@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import Floats, Singles
 from crewflow_assets.sync_health.contract import Cause, SyncFeatures
 from crewflow_assets.sync_health.events import STATUSES
 from crewflow_assets.sync_health.measures import (
@@ -20,7 +20,6 @@ from crewflow_assets.sync_health.measures import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Floats = NDArray[np.float64]
 Described = Mapping[str, Floats]
 """The columns of ``events.described`` as numbers, NaN where there is nothing, and ``micros``, the moment."""
 
@@ -120,7 +119,7 @@ def columns_of(table: "pa.Table") -> dict[str, Floats]:
     return found
 
 
-def feature_rows(d: Described) -> NDArray[np.float32]:
+def feature_rows(d: Described) -> Singles:
     """Return the feature matrix, shape (rows, len(FEATURES)), NaN where something is not known.
 
     Args:
@@ -131,7 +130,7 @@ def feature_rows(d: Described) -> NDArray[np.float32]:
     return np.column_stack([found[name] for name in FEATURES]).astype(np.float32)
 
 
-def given_rows(features: Sequence[SyncFeatures]) -> NDArray[np.float32]:
+def given_rows(features: Sequence[SyncFeatures]) -> Singles:
     """Return the feature matrix of what requests carry; all that the PRD's features do not say is NaN."""
     nan = float("nan")
     micros = np.array([f.timestamp.timestamp() * 1e6 for f in features])

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import expit
 
+from crewflow_assets.arrays import AnyFloats, Bools, Singles
 from crewflow_assets.errors import refuse_gone
 from crewflow_assets.spec import Predictor
 from crewflow_assets.sync_health.calibration import FEWEST_FAILURES, Calibration, choose_calibration
@@ -23,7 +23,6 @@ from crewflow_assets.sync_health.regression import Regression, fit_regression
 if TYPE_CHECKING:
     import xgboost
 
-Floats = NDArray[np.floating]
 Part = Literal["trees", "regression"]
 
 BOTH: tuple[Part, ...] = ("trees", "regression")
@@ -54,11 +53,11 @@ class FailureModel:
     regression: Regression | None
     calibration: Calibration
 
-    def probability(self, rows: NDArray[np.float32]) -> Floats:
+    def probability(self, rows: Singles) -> AnyFloats:
         """Return the probability of failure for rows of all features, shape (n,)."""
         return self.calibration(expit(self.log_odds(self._own(rows))))
 
-    def contributions(self, rows: NDArray[np.float32]) -> Floats:
+    def contributions(self, rows: Singles) -> AnyFloats:
         """Return what each feature adds to the log-odds, exactly, shape (n, len(FEATURES)).
 
         It is the mean of TreeSHAP (Lundberg et al. 2020) and of the regression's terms less their usual values, with
@@ -66,7 +65,7 @@ class FailureModel:
         for all rows.
         """
         own = self._own(rows)
-        parts: list[Floats] = []
+        parts: list[AnyFloats] = []
         if self.booster is not None:
             import xgboost
 
@@ -77,9 +76,9 @@ class FailureModel:
         found[:, self._columns] = self.calibration.slope * _mean(parts)
         return found
 
-    def log_odds(self, own: NDArray[np.float32]) -> Floats:
+    def log_odds(self, own: Singles) -> AnyFloats:
         """Return log-odds before calibration for rows of its own features, shape (n,)."""
-        parts: list[Floats] = []
+        parts: list[AnyFloats] = []
         if self.booster is not None:
             parts.append(self.booster.inplace_predict(own, predict_type="margin").astype(float))
         if self.regression is not None:
@@ -90,7 +89,7 @@ class FailureModel:
     def _columns(self) -> list[int]:
         return [COLUMN[name] for name in self.features]
 
-    def _own(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _own(self, rows: Singles) -> Singles:
         return np.ascontiguousarray(rows[:, self._columns])
 
     def save(self, folder: Path, name: str) -> None:
@@ -130,7 +129,7 @@ class FailureModel:
         )
 
 
-def _mean(parts: Sequence[Floats]) -> Floats:
+def _mean(parts: Sequence[AnyFloats]) -> AnyFloats:
     """Return trees' and regression's log-odds in one."""
     return parts[0] if len(parts) == 1 else TREES_SHARE * parts[0] + (1 - TREES_SHARE) * parts[1]
 
@@ -154,9 +153,9 @@ class SyncHealthPredictor(Predictor):
 
 
 def fit(
-    rows: NDArray[np.float32],
-    failed: Floats,
-    micros: Floats,
+    rows: Singles,
+    failed: AnyFloats,
+    micros: AnyFloats,
     *,
     seed: int,
     full: Sequence[str] = FEATURES,
@@ -182,9 +181,9 @@ def fit(
 
 
 def fit_model(
-    rows: NDArray[np.float32],
-    failed: Floats,
-    micros: Floats,
+    rows: Singles,
+    failed: AnyFloats,
+    micros: AnyFloats,
     features: Sequence[str],
     *,
     seed: int,
@@ -222,12 +221,12 @@ def fit_model(
 
 def _uncalibrated(
     features: Sequence[str],
-    x: NDArray[np.float32],
-    failed: Floats,
+    x: Singles,
+    failed: AnyFloats,
     parts: Sequence[Part],
     settings: Mapping[str, Any],
     rounds: int | None,
-    later: tuple[NDArray[np.float32], Floats] | None = None,
+    later: tuple[Singles, AnyFloats] | None = None,
 ) -> FailureModel:
     """Fit the parts; later rows, if given, say after how many trees to stop, where the number is not."""
     booster = regression = None
@@ -250,7 +249,7 @@ def _uncalibrated(
     return FailureModel(tuple(features), booster, regression, Calibration("none"))
 
 
-def _require_both(failed: Floats, later: NDArray[np.bool_]) -> None:
+def _require_both(failed: AnyFloats, later: Bools) -> None:
     for part, chosen in (("earlier", ~later), ("later", later)):
         failures = int(failed[chosen].sum())
         if min(failures, int(chosen.sum()) - failures) < FEWEST_FAILURES:

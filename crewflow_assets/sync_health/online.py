@@ -12,11 +12,12 @@ from functools import lru_cache
 
 import numpy as np
 
+from crewflow_assets.arrays import Floats
 from crewflow_assets.sync_health.integrations import Key
 from crewflow_assets.sync_health.measures import MEASURES, MINUTE, NEIGHBOUR_MINUTES, OWN_EXCLUDED
 from crewflow_assets.sync_health.neighbours import COUNTS
 from crewflow_assets.sync_health.recent import AROUND, Recent
-from crewflow_assets.sync_health.surroundings import Floats, Rows, Surroundings
+from crewflow_assets.sync_health.surroundings import Rows, Surroundings
 
 USUAL_INTERVAL = 60.0
 """Minutes, where nothing says how often an integration syncs."""

@@ -59,8 +59,11 @@ class SyncOutcomes(Monitored):
         return None if failed is None else (float(failed), _right(logged, failed))
 
     def automatic(self, logged: Logged) -> bool:
-        """Whether the platform would act by itself, which alters how the next sync ends."""
-        return any(action["automatic"] for action in logged.output.get("actions") or ())
+        """Whether the platform acts by itself, which alters how the next sync ends.
+
+        The watch logs the ``action`` that it took, a route all ``actions`` that it recommends.
+        """
+        return "action" in logged.output or any(one["automatic"] for one in logged.output.get("actions") or ())
 
     def described(self, logged: Logged) -> Described:
         """Describe the last 24 hours as the caller sent them; what is built from the store is not in the log."""

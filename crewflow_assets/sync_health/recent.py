@@ -160,6 +160,7 @@ class Recent:
             self._connection.rollback()
             raise
         self._connection.commit()
+        self._versions.clear()
         self._loads += 1
 
     def _read_anew(self, begin: datetime) -> None:

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.floating]
+from crewflow_assets.arrays import AnyFloats, Singles
 
 MOST_ROWS = 200_000
 """Drawn at random; more change nothing but the time it takes."""
@@ -29,19 +28,19 @@ class Regression:
         intercept: Log-odds of the average.
     """
 
-    lowest: Floats
-    highest: Floats
-    fill: Floats
-    weights: Floats
-    gaps: Floats
-    usual: Floats
+    lowest: AnyFloats
+    highest: AnyFloats
+    fill: AnyFloats
+    weights: AnyFloats
+    gaps: AnyFloats
+    usual: AnyFloats
     intercept: float
 
-    def log_odds(self, rows: NDArray[np.float32]) -> Floats:
+    def log_odds(self, rows: Singles) -> AnyFloats:
         """Return log-odds of failure for rows of its features, shape (n,)."""
         return np.asarray(self.contributions(rows).sum(axis=1) + self.intercept)
 
-    def contributions(self, rows: NDArray[np.float32]) -> Floats:
+    def contributions(self, rows: Singles) -> AnyFloats:
         """Return what each feature adds to the log-odds of the average, exactly, shape (n, features)."""
         values = np.clip(logarithms(rows), self.lowest, self.highest)
         missing = np.isnan(values)
@@ -58,7 +57,7 @@ class Regression:
         return cls(**arrays, intercept=float(content["intercept"]))
 
 
-def fit_regression(rows: NDArray[np.float32], failed: Floats, *, seed: int) -> Regression:
+def fit_regression(rows: Singles, failed: AnyFloats, *, seed: int) -> Regression:
     """Fit with an L2 penalty on standardised logarithms.
 
     Args:
@@ -88,7 +87,7 @@ def fit_regression(rows: NDArray[np.float32], failed: Floats, *, seed: int) -> R
     return Regression(lowest, highest, fill, weights, gaps, usual, float(found.intercept_[0]))
 
 
-def logarithms(rows: NDArray[np.float32]) -> Floats:
+def logarithms(rows: Singles) -> AnyFloats:
     """Return signed logarithms of one plus the size."""
     values = rows.astype(float)
     return np.asarray(np.sign(values) * np.log1p(np.abs(values)))

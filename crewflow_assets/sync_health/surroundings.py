@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import Floats, Ints, Objects
 from crewflow_assets.sync_health.events import ATTEMPT_COLUMNS, PREPARED, compiled
 from crewflow_assets.sync_health.integrations import Key
 from crewflow_assets.sync_health.neighbours import COUNTS
@@ -16,7 +16,6 @@ from crewflow_assets.sync_health.recent import AROUND, Recent, literal, newest_b
 if TYPE_CHECKING:
     import duckdb
 
-Floats = NDArray[np.float64]
 
 KEPT_LONGER = timedelta(minutes=30)
 """What lies before the last hours is dropped once in so long."""
@@ -32,9 +31,9 @@ class Rows:
     Attempts say whose they are too.
     """
 
-    systems: NDArray[np.object_]
+    systems: Objects
     columns: dict[str, Floats]
-    keys: tuple[NDArray[np.object_], NDArray[np.object_]] | None = None
+    keys: tuple[Objects, Objects] | None = None
 
     def of(self, key: Key) -> "Rows":
         """Return the attempts of one integration."""
@@ -102,7 +101,7 @@ class Surroundings:
         """Of the stored attempts, those up to this row are in the table."""
         self._numbers: dict[Key, int] = {}
         self._describing = Describing(recent)
-        self._who: NDArray[np.int64] = np.empty(0, np.int64)
+        self._who: Ints = np.empty(0, np.int64)
         self._around = Rows(np.empty(0, object), {})
         self._statuses: tuple[int, Rows] | None = None
 
@@ -142,6 +141,7 @@ class Surroundings:
         cursor.commit()
         self._begin, self._newest = since, -1 if newest is None else newest
         found = self._describing.rows(f"SELECT {_READ} FROM lately")
+        self._numbers = {}
         self._who, self._around = self._numbered(found), found.only(OUTCOME)
 
     def _take_up(self, cursor: "duckdb.DuckDBPyConnection", asked: Sequence[Key]) -> Rows:
@@ -192,7 +192,7 @@ class Surroundings:
         columns = {name: column[first:] for name, column in self._around.columns.items()}
         self._around = Rows(self._around.systems[first:], columns)
 
-    def _numbered(self, rows: Rows) -> NDArray[np.int64]:
+    def _numbered(self, rows: Rows) -> Ints:
         assert rows.keys is not None
         numbers = self._numbers
         pairs = zip(*rows.keys, strict=True)

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import Bools, Floats, Singles
 from crewflow_assets.errors import NotReadyError
 from crewflow_assets.evaluation.splits import fold_of
 from crewflow_assets.lake.events import read_events
@@ -75,16 +75,16 @@ def _marked(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def rows_of_table(table: pd.DataFrame) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
+def rows_of_table(table: pd.DataFrame) -> tuple[Singles, Floats, Floats]:
     """Return features, failures and moments in microseconds."""
     return table[list(FEATURES)].to_numpy(np.float32), table["label"].to_numpy(float), _micros_of(table)
 
 
-def _micros_of(table: pd.DataFrame) -> NDArray[np.float64]:
+def _micros_of(table: pd.DataFrame) -> Floats:
     return table["occurred_at"].astype("datetime64[us, UTC]").astype("int64").to_numpy().astype(float)
 
 
-def _in_test(micros: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _in_test(micros: Floats) -> Bools:
     if not len(micros):
         return np.zeros(0, bool)
     last, span = micros.max(), micros.max() - micros.min()

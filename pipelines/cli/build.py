@@ -23,9 +23,9 @@ def build(
 ) -> None:
     """Pack a service as a bento: code, champion and challenger, encoder, and the packages that answering needs.
 
-    A bento runs without Dagster, MLflow, torch and a registry: it serves the models it contains, or newer ones from
-    the `models` folder of its CREWFLOW_HOME. Before packing, the service has to answer its models' examples with
-    every undeclared package hidden.
+    A bento runs without Dagster, MLflow, torch and a registry: it serves the models it contains, or those in the
+    `models` folder of its CREWFLOW_HOME where these are newer. Before packing, the service has to answer its models'
+    examples with every undeclared package hidden.
 
     \b
     Examples:

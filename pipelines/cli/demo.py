@@ -182,15 +182,15 @@ def _ask(url: str, spec: "ModelSpec") -> dict[str, Any]:
 
 
 def _demo_key() -> str:
-    """Return the platform key of the demo, kept beside the state so that there is only one."""
+    """Return the platform key of the demo, kept beside the state; a new one where the database does not know it."""
     from crewflow_assets.settings import get_settings
     from crewflow_assets.store import keys
     from crewflow_assets.store.database import transaction
 
     file = get_settings().root / "demo.key"
-    if file.exists():
-        return file.read_text().strip()
     with transaction() as session:
+        if file.exists() and keys.verify(session, kept := file.read_text().strip()) is not None:
+            return kept
         token, _ = keys.create(session, "demo", None)
     file.touch(mode=0o600)
     file.write_text(token)

@@ -155,5 +155,10 @@ def _export(rows: list[dict[str, Any]], output: Path) -> None:
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     if output.suffix.lower() == ".csv":
         frame.to_csv(output, index=False, encoding="utf-8-sig")  # Excel needs the BOM
-    else:
-        frame.to_excel(output, index=False)
+        return
+    with pd.ExcelWriter(output, engine="openpyxl") as writer:
+        frame.to_excel(writer, index=False)
+        for row in next(iter(writer.sheets.values())).iter_rows(min_row=2):
+            for cell in row:
+                if cell.data_type == "f":  # a name that begins with "=" would be computed
+                    cell.data_type = "s"

@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import Engine
 
 from crewflow_assets import clock
-from crewflow_assets.backtest.company import UNKNOWN, Replay, replay
-from crewflow_assets.backtest.models import Models
+from crewflow_assets.backtest.company import UNKNOWN, Replay, _seen, replay
+from crewflow_assets.backtest.models import FITTED, Models
 from crewflow_assets.errors import NotFoundError
+from crewflow_assets.evaluation.splits import fold_of
 from crewflow_assets.ingest.event_kinds import EventIn
 from crewflow_assets.retry_strategy.delays import BUCKETS
 from crewflow_assets.store.database import reading
@@ -39,6 +40,13 @@ def test_an_unknown_company_is_refused_and_one_without_history_says_so(sqlite_st
         "conflicts": "none were decided by people",
     }
     assert replayed().unknown == UNKNOWN
+
+
+def test_only_a_champion_may_have_been_trained_on_who_is_asked() -> None:
+    trained = next(name for name in map(str, range(100)) if fold_of(name) == "train")
+    other = next(name for name in map(str, range(100)) if fold_of(name) != "train")
+    assert "flattering" in _seen("champion 1.2", {other, trained})
+    assert _seen("champion 1.2", {other}) == _seen(FITTED, {trained}) == ""
 
 
 def test_syncs_and_few_retries_are_counted_and_no_more_is_claimed(sqlite_store: Engine) -> None:

@@ -57,6 +57,11 @@ def test_a_target_is_reached_by_the_interval_and_not_by_the_value(low: float, hi
     assert at_least(0.6)(Interval(0.605, low, high)) == said
 
 
+def test_where_nothing_was_measured_no_target_is_open() -> None:
+    nothing = float("nan")
+    assert at_least(0.95)(Interval(nothing, nothing, nothing)) == "–"
+
+
 def test_what_was_not_measured_is_a_dash() -> None:
     nothing = Interval(float("nan"), float("nan"), float("nan"))
     assert text(nothing, ".1%") == "–"

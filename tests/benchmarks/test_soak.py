@@ -1,15 +1,17 @@
 """The soak's own judgement: what is a wrong answer, what an outage explains, what counts as lost."""
 
+from argparse import ArgumentTypeError
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from benchmarks import soak_load
+from benchmarks.soak import setting
 from benchmarks.soak_cases import differs
 from benchmarks.soak_figures import figures, plot, table
 from benchmarks.soak_load import SWITCH_SECONDS, Champions, Outage, Tally
-from benchmarks.soak_memory import Held, growth
+from benchmarks.soak_memory import Held, busiest_share, growth
 from benchmarks.soak_trouble import Happened
 
 
@@ -96,3 +98,32 @@ def test_growth_is_told_apart_from_warming_up_and_from_a_new_worker(per_hour: fl
     assert found is not None
     assert found.low < per_hour < found.high
     assert found.high - found.low < 10
+
+
+def test_the_second_half_shows_what_the_first_fills() -> None:
+    def size(at: int) -> float:
+        return 2**20 * (500 + min(at, 1000) / 10 + (at // 60 * 7919 % 5) / 10)
+
+    samples = [(float(at), {1: Held(size(at), float(at))}) for at in range(2400)]
+    found = figures(told(), [], samples, {"decisions": [], "events": [], "predictions": []}, 10.0)
+    assert found.growth is not None
+    assert found.growth.low > 50
+    assert found.late_growth is not None
+    assert found.late_growth.low < 0 < found.late_growth.high
+    assert found.memory_by_worker[1][0] == pytest.approx((0.0, 500.0))
+    assert found.busiest_share is None, "there is one worker"
+
+
+def test_a_busy_and_an_idle_worker_are_told_from_two_that_share_the_work() -> None:
+    uneven = [(float(at), {1: Held(5e8, at), 2: Held(5e8, at / 4)}) for at in range(180)]
+    assert busiest_share(uneven) == pytest.approx(0.8)
+    replaced = [(float(at), {1: Held(5e8, at), 2 + (at > 90): Held(5e8, at)}) for at in range(180)]
+    assert busiest_share(replaced) == pytest.approx(0.5)
+    assert busiest_share([]) is None
+
+
+@pytest.mark.parametrize("text", ["CREWFLOW_CONFLICT_EVENTS_KEPT", "CREWFLOW_KEPT=5", "kept=5"])
+def test_what_is_no_setting_of_the_gateway_is_refused(text: str) -> None:
+    assert setting("CREWFLOW_CONFLICT_EVENTS_KEPT=15000") == ("CREWFLOW_CONFLICT_EVENTS_KEPT", "15000")
+    with pytest.raises(ArgumentTypeError, match="is no setting"):
+        setting(text)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import AnyFloats, Ints, Objects, Singles
 from crewflow_assets.conflict_resolution.features import COLUMN, FEATURES
 from crewflow_assets.conflict_resolution.model import (
     FILE,
@@ -21,10 +21,9 @@ from crewflow_assets.conflict_resolution.model import (
 )
 from crewflow_assets.errors import OutdatedModelError
 
-Rows = NDArray[np.float32]
-Floats = NDArray[np.floating]
-Labels = NDArray[np.int64]
-Names = NDArray[np.object_]
+Rows = Singles
+Labels = Ints
+Names = Objects
 
 HOURS = "hours_mismatch"
 
@@ -109,7 +108,7 @@ def test_groups_are_never_parted() -> None:
     assert set(fold) == {0, 1, 2, 3, 4}
 
 
-def said_and_right(n: int, groups: int, said: float, share: float) -> tuple[Floats, Labels, Names]:
+def said_and_right(n: int, groups: int, said: float, share: float) -> tuple[AnyFloats, Labels, Names]:
     probability = np.tile([said, (1 - said) / 2, (1 - said) / 2], (n, 1))
     labels = (np.arange(n) >= share * n).astype(int)
     names = np.array([f"c-{i % groups}" for i in range(n)], object)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import Singles
 from crewflow_assets.cost_code_mapping.adaptation import Adaptation, Pairs, fit_adaptation
 from crewflow_assets.cost_code_mapping.text import spoken, unordered
 from crewflow_assets.encoder import encoder
@@ -92,7 +92,7 @@ def test_companies_that_teach_nothing_change_nothing(fitted: Adaptation) -> None
 
 
 def weights(adaptation: Adaptation) -> list[bytes | float]:
-    arrays: tuple[NDArray[np.float32], ...] = (
+    arrays: tuple[Singles, ...] = (
         adaptation.source_down,
         adaptation.source_up,
         adaptation.target_down,

@@ -1,14 +1,15 @@
-"""Charts are prepared once, whoever asks; large ones beside the requests."""
+"""Charts are prepared once, large ones beside the requests; what is kept of charts and companies has its bounds."""
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import Engine
 
 from crewflow_assets.cost_code_mapping import context
 from crewflow_assets.cost_code_mapping.chart import Chart, Target
-from crewflow_assets.cost_code_mapping.context import Charts, encode_chart
+from crewflow_assets.cost_code_mapping.context import Charts, Contexts, encode_chart
 from crewflow_assets.cost_code_mapping.text import spoken
 from crewflow_assets.errors import InvalidInputError, NotReadyError
 from crewflow_assets.store.database import transaction
@@ -50,6 +51,47 @@ def test_charts_asked_for_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None
     assert prepared == [2, 1, 1]
     charts.of(ROOF)
     assert prepared == [2, 1, 1, 1]
+
+
+def test_charts_are_kept_up_to_so_many_accounts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context, "KEPT_ROWS", 2)
+    prepared, charts = counted(monkeypatch), Charts()
+    for targets in (ROOF, PAINT, PAINT, ROOF):
+        charts.of(targets)
+    assert prepared == [1, 2, 1]
+    monkeypatch.setattr(context, "KEPT_ROWS", 1)
+    for _ in range(2):
+        charts.of(PAINT)
+    assert prepared == [1, 2, 1, 2], "the one that is asked about stays"
+
+
+def test_of_a_company_one_context_is_kept_and_of_many_companies_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[str, ...]] = []
+
+    def read(*key: str) -> SimpleNamespace:
+        made.append(key)
+        return SimpleNamespace(rows=60)
+
+    monkeypatch.setattr(context, "_context", read)
+    kept = Contexts(most=2)
+    first, second, third = [("url", f"c-{number}", QUICKBOOKS) for number in (1, 2, 3)]
+    for revision in range(1, 9):  # as many decisions
+        kept.of(first, revision)
+    assert list(kept._kept) == [first]
+    assert kept.of(first, 8) is kept.of(first, 8)
+    kept.of(second, 1)
+    kept.of(first, 8)
+    kept.of(third, 1)
+    assert list(kept._kept) == [first, third]
+    assert made == [first] * 8 + [second, third]
+    assert kept.of(first, 7) is kept.of(first, 7), "a database that was put back"
+    assert made[-1] == first
+    monkeypatch.setattr(context, "KEPT_ROWS", 100)
+    kept.of(second, 2)
+    assert list(kept._kept) == [second], "two would be too large"
+    monkeypatch.setattr(context, "KEPT_ROWS", 10)
+    kept.of(third, 2)
+    assert list(kept._kept) == [third], "who is asked about now stays"
 
 
 def test_a_large_chart_is_prepared_beside_the_requests(monkeypatch: pytest.MonkeyPatch) -> None:

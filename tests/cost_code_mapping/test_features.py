@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import Singles
 from crewflow_assets.cost_code_mapping.chart import Chart, Source, Target, account_kind, prepare
 from crewflow_assets.cost_code_mapping.features import COLUMN, FEATURES, candidate_features
 from crewflow_assets.cost_code_mapping.history import History
@@ -32,12 +32,12 @@ def history(*mapped: tuple[Source, str], chart: Chart = CHART) -> History:
     return History.of(prepare([s for s, _ in mapped]), [target for _, target in mapped], chart)
 
 
-def rows(asked: Source, before: History | None = None, chart: Chart = CHART) -> NDArray[np.float32]:
+def rows(asked: Source, before: History | None = None, chart: Chart = CHART) -> Singles:
     [query] = prepare([asked])
     return candidate_features(query, chart, before if before is not None else history(chart=chart))
 
 
-def column(found: NDArray[np.float32], name: str) -> list[float]:
+def column(found: Singles, name: str) -> list[float]:
     return [float(value) for value in found[:, COLUMN[name]]]
 
 

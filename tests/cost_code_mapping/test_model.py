@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import Bools, Floats
 from crewflow_assets.cost_code_mapping.confidence import CONFIDENCE_INPUTS
 from crewflow_assets.cost_code_mapping.features import COLUMN, FEATURES
 from crewflow_assets.cost_code_mapping.learned import nothing_learned
@@ -69,7 +69,7 @@ def fitted(table: pd.DataFrame) -> MappingPredictor:
     return fit(table, seed=1)
 
 
-def right(model: MappingPredictor, table: pd.DataFrame) -> NDArray[np.bool_]:
+def right(model: MappingPredictor, table: pd.DataFrame) -> Bools:
     rankings, labels = model.rank_table(table), Queries.of(table).labels
     return np.array([r.order[0] == label for r, label in zip(rankings, labels, strict=True)])
 
@@ -205,7 +205,7 @@ def test_a_feature_added_since_has_no_weight_in_an_older_model(tmp_path: Path) -
     assert loaded.confidence_weights[:2].tolist() == [1.5, 0]
 
 
-def rows(size: int, **columns: list[float]) -> NDArray[np.float64]:
+def rows(size: int, **columns: list[float]) -> Floats:
     found = np.zeros((size, len(ALL_FEATURES)))
     for name, values in columns.items():
         found[:, COLUMN[name]] = values

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.typing import NDArray
 from sqlalchemy import Engine
 
 from crewflow_assets import clock
+from crewflow_assets.arrays import AnyFloats, Ints
 from crewflow_assets.cost_code_mapping.adaptation import Pairs, fit_adaptation
 from crewflow_assets.cost_code_mapping.answering import answer
 from crewflow_assets.cost_code_mapping.context import company_context
@@ -49,7 +49,7 @@ JOBS = {row.code: row for row in PROJECTS}
 class Seen:
     """What the model was given for one request."""
 
-    features: NDArray[np.floating]
+    features: AnyFloats
     n_history: int
 
 
@@ -58,7 +58,7 @@ class Spy(MappingPredictor):
 
     seen: list[Seen] = []  # noqa: RUF012
 
-    def rank_many(self, features: NDArray[np.floating], n_history: NDArray[np.int64]) -> list[Ranking]:
+    def rank_many(self, features: AnyFloats, n_history: Ints) -> list[Ranking]:
         Spy.seen += [Seen(row.T.copy(), int(n)) for row, n in zip(features, n_history, strict=True)]
         return MappingPredictor.rank_many(self, features, n_history)
 

@@ -7,14 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crewflow_assets.cost_code_mapping.chart import Floats, Source, prepare
+from crewflow_assets.arrays import Singles
+from crewflow_assets.cost_code_mapping.chart import Source, prepare
 from crewflow_assets.cost_code_mapping.pool import FEWEST_COMPANIES, Pool, pool_features
 from crewflow_assets.cost_code_mapping.text import normalised
 
 Decision = tuple[str, str, str]
 
 
-def encoded(names: list[str]) -> Floats:
+def encoded(names: list[str]) -> Singles:
     """Return the embeddings with which a pool is asked."""
     return np.stack([q.embedding for q in prepare([Source("cost_code", "", n, None, None, None, "") for n in names])])
 

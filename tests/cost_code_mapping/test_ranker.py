@@ -5,15 +5,15 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import Floats
 from crewflow_assets.cost_code_mapping.ranker import PENALTY, Queries, fit_conditional_logit
 
 TRUE = np.array([3.0, -1.5, 2.0, 0.8, 0.0, 0.0, 0.0])
 EVERY = np.ones(len(TRUE), bool)
 
 
-def choices(number: int, *, seed: int) -> tuple[NDArray[np.float64], Queries]:
+def choices(number: int, *, seed: int) -> tuple[Floats, Queries]:
     """Draw queries of 3 to 12 candidates and choose among them as a conditional logit of the true weights does."""
     rng = np.random.default_rng(seed)
     starts = np.r_[0, np.cumsum(rng.integers(3, 13, number))].astype(np.int64)

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import Floats, Objects
 from crewflow_assets.evaluation.calibration import (
     automatic_threshold,
     expected_calibration_error,
@@ -11,10 +11,8 @@ from crewflow_assets.evaluation.calibration import (
     reliability,
 )
 
-Floats = NDArray[np.float64]
 
-
-def drawn(rng: np.random.Generator, rows: int, companies: int) -> tuple[Floats, Floats, NDArray[np.object_]]:
+def drawn(rng: np.random.Generator, rows: int, companies: int) -> tuple[Floats, Floats, Objects]:
     """Draw confidences that mean what they say: each row is right with its confidence."""
     confidence = rng.beta(4, 1, rows)
     right = (rng.random(rows) < confidence).astype(float)

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import Floats, Objects
 from crewflow_assets.evaluation.intervals import cluster_mean
 
-Arrays = tuple[NDArray[np.float64], NDArray[np.object_]]
+Arrays = tuple[Floats, Objects]
 
 
 def clustered(rng: np.random.Generator, *, mean: float, between: float, within: float, clusters: int = 50) -> Arrays:

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from crewflow_assets.evaluation.plots import Floats, bar_plot, precision_coverage_plot, reliability_plot
+from crewflow_assets.arrays import AnyFloats
+from crewflow_assets.evaluation.plots import bar_plot, precision_coverage_plot, reliability_plot
 
 
 def assert_png(content: bytes) -> None:
@@ -19,7 +20,10 @@ def test_a_precision_plot_shows_what_was_chosen() -> None:
     rng = np.random.default_rng(0)
     confidence = rng.random(300)
     right = (rng.random(300) < confidence).astype(float)
-    curves: dict[str, tuple[Floats, Floats]] = {"ours": (confidence, right), "other": (confidence, np.ones(300))}
+    curves: dict[str, tuple[AnyFloats, AnyFloats]] = {
+        "ours": (confidence, right),
+        "other": (confidence, np.ones(300)),
+    }
     bare = precision_coverage_plot(curves, title="precision", target=0.95, chosen=None)
     marked = precision_coverage_plot(curves, title="precision", target=0.95, chosen=(0.4, 0.9))
     assert_png(bare)

@@ -210,6 +210,20 @@ def test_a_wrong_ratio_is_flagged_and_decides_nothing() -> None:
         assert view(session, ledger.find(session, NAME))["sample_ratio_ok"] is False
 
 
+def test_a_ratio_that_was_wrong_once_stays_wrong() -> None:
+    assignment, companies = start(), add_companies(120)
+    better: Chance = lambda arm: 0.9 if arm == "treatment" else 0.2  # noqa: E731
+    late = [one for one in companies if assignment.arm(one).name == "control"][:45]
+    decide_day(assignment, [one for one in companies if one not in late], BEGAN, better)
+    first = Results.model_validate(look_at(BEGAN + DAY).results)
+    decide_day(assignment, late, BEGAN + DAY, better)
+    taken = look_at(BEGAN + 2 * DAY)
+    second = Results.model_validate(taken.results)
+    assert sum(arm.answered for arm in second.arms) == 120, "by now the arms are as planned"
+    assert (taken.verdict, second.ratio_ok, second.ratio_p_value) == ("ratio", False, first.ratio_p_value)
+    assert stored().winner is None
+
+
 def test_no_difference_ends_without_a_winner() -> None:
     assignment, companies = start(duration_days=5), add_companies(60)
     for day in range(5):

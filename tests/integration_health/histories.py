@@ -5,7 +5,8 @@ from datetime import date
 import numpy as np
 import pandas as pd
 
-from crewflow_assets.integration_health.days import MEASURES, PLACE, Days, Floats
+from crewflow_assets.arrays import Floats
+from crewflow_assets.integration_health.days import MEASURES, PLACE, Days
 from crewflow_assets.integration_health.table import as_table
 
 FIRST = date(2026, 1, 5)

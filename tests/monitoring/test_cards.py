@@ -36,7 +36,7 @@ def champion(sqlite_store: Engine, tmp_path: Path) -> str:
     other = Figure(name="unseen_brier", value=0.5, n=4)
     registry.log_evaluation(version, Evaluation((other, figure), tables={NAME: table}))
     registry.promote(version, registry.CHAMPION)
-    registry.tag(version, "crewflow.decision", "all gates met, and there was no champion")
+    registry.tag(version, "crewflow.decision", "all gates met, and there was no champion | seen by dana")
     return version.label
 
 
@@ -49,7 +49,8 @@ def test_a_card_says_what_it_is_for_what_it_scores_and_where_it_fails(champion: 
     assert "| system: xero | live_brier | 0.150 | 0.100 to 0.200 | 2 |" in text
     assert "`live_ece <= 0.02`" in text
     assert f"| {champion} | champion | candidate |" in text
-    assert "all gates met, and there was no champion" in text
+    assert "all gates met, and there was no champion | seen by dana." in text
+    assert "| all gates met, and there was no champion \\| seen by dana |" in text, "a bar would end the table's cell"
     assert "seed 7" in text
     assert "numpy 2.4" in text
     assert "from those before 2026-02-01" in text

@@ -190,6 +190,18 @@ def test_callers_may_say_what_became_of_a_prediction(companies: None, word: str,
     assert (known.right, known.basis, known.outcome) == (right, "reported", word)
 
 
+@pytest.mark.parametrize("earlier", [False, True])
+def test_what_a_caller_with_a_slow_clock_says_counts_whichever_predictions_are_read_with_it(
+    companies: None, earlier: bool
+) -> None:
+    log(recommendation() | {"created_at": MONDAY + HOUR})
+    if earlier:
+        log(recommendation() | {"id": "p-0"})
+    payload = {"prediction_id": "p-1", "outcome": "accepted"}
+    post("prediction_outcome", payload, MONDAY + HOUR - timedelta(seconds=90), handlers=EVENT_HANDLERS)
+    assert found(CONFLICT_RESOLUTION)["p-1"].right
+
+
 def test_what_is_posted_changes_what_happened_and_not_what_it_weighs(companies: None) -> None:
     log(risk("p-1", 0.9))
     attempt(2, ok=False)
@@ -210,17 +222,20 @@ def test_who_reports_of_an_automatic_decision_chose_to_look(companies: None) -> 
         suggestion("p-blind", withheld=True, propensity=0.05),
         changed(recommendation(id="p-resolved"), auto_resolve=True),
         changed(risk("p-paused", 0.9), actions=[{"action": "pause", "automatic": True}]),
+        changed(risk("p-watched", 0.9), action="pause"),
     )
     report("accepted", prediction="p-auto")
     report("accepted", prediction="p-blind")
     report("accepted", prediction="p-resolved")
     report("succeeded", prediction="p-paused")
+    report("succeeded", prediction="p-watched")
     known = found(COST_CODE_MAPPING) | found(CONFLICT_RESOLUTION) | found(SYNC_HEALTH)
     assert {one.prediction_id: (one.basis, one.weight) for one in known.values()} == {
         "p-auto": ("reviewed", 0.0),
         "p-blind": ("blind", 20.0),
         "p-resolved": ("reviewed", 0.0),
         "p-paused": ("reviewed", 0.0),
+        "p-watched": ("reviewed", 0.0),
     }
 
 

@@ -90,6 +90,31 @@ def test_a_folder_in_the_place_of_a_file_is_refused_before_any_work(home: Path, 
     assert "is a directory" in " ".join(result.output.replace("│", " ").split())
 
 
+def test_an_exported_name_that_looks_like_a_formula_stays_a_name(tmp_path: Path) -> None:
+    from openpyxl import load_workbook
+
+    from pipelines.cli.suggest import COLUMNS, _export
+
+    _export([dict.fromkeys(COLUMNS, "x") | {"name": "=1+1", "confidence": 0.5}], tmp_path / "suggestions.xlsx")
+    row = list(load_workbook(tmp_path / "suggestions.xlsx").worksheets[0].rows)[1]
+    assert [(cell.value, cell.data_type) for cell in row[1:4:2]] == [("=1+1", "s"), (0.5, "n")]
+
+
+def test_the_demo_makes_a_key_anew_where_its_former_one_opens_nothing(sqlite_store: Engine) -> None:
+    from crewflow_assets.store import keys
+    from pipelines.cli.demo import _demo_key
+
+    first = _demo_key()
+    assert _demo_key() == first
+    with transaction() as session:
+        [row] = keys.list_keys(session)
+        keys.revoke(session, row.id)
+    second = _demo_key()
+    with transaction() as session:
+        assert keys.verify(session, second) is not None
+    assert _demo_key() == second
+
+
 def test_a_demo_that_was_interrupted_while_it_filled_the_database_says_how_to_begin_anew(
     sqlite_store: Engine, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,6 +69,14 @@ def sensed(at: datetime, status: dg.DagsterRunStatus | None = None) -> list[Any]
         return list(unscored(dg.build_sensor_context(instance=instance)))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("at", ["2026-03-02T12:00:00", "noon"])
+def test_a_moment_that_is_none_is_refused_by_name(code: Code, at: str) -> None:
+    config = dg.RunConfig(ops={"integrations__watch": WatchConfig(at=at)})
+    with pytest.raises(dg.Failure, match=f"at is '{at}': give a moment with its time zone, such as 20"):
+        run("integrations_watch", NOON, run_config=config)
+    assert not code.asked
+
+
 def test_a_run_of_the_watch_scores_as_of_its_tick_and_acts(code: Code) -> None:
     post(attempt(NOON - timedelta(minutes=5), interval_minutes=15))
     config = dg.RunConfig(ops={"integrations__watch": WatchConfig(at=NOON.isoformat())})
@@ -127,3 +135,11 @@ def test_many_days_are_scored_in_one_run(code: Code) -> None:
     [request] = sensed(NOON)
     run("integrations_daily_scores", NOON, tags=dict(request.tags))
     assert len(everything(HealthScore)) == 20
+
+
+def test_a_day_is_scored_when_it_is_over_and_not_before() -> None:
+    """A score of today would count as done, and what came later that day never be scored."""
+    partitions = defs.resolve_job_def("integrations_daily_scores").partitions_def
+    assert partitions is not None
+    with dg.partition_loading_context(NOON):
+        assert partitions.get_last_partition_key() == (NOON - DAY).date().isoformat()

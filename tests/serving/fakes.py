@@ -132,6 +132,7 @@ class FakeLoaded:
     predictor: Predictor
     label: str
     number: int
+    run_id: str = "r-1"
     aliases: tuple[str, ...] = ()
 
 
@@ -167,6 +168,10 @@ class FakeSource:
     def alias_numbers(self, spec: ModelSpec) -> dict[str, int]:  # noqa: ARG002
         self._check()
         return dict(self.aliases)
+
+    def run_of(self, spec: ModelSpec, number: int) -> str | None:  # noqa: ARG002
+        self._check()
+        return "r-1" if number in self.labels else None
 
     def describe(self, spec: ModelSpec) -> list[FakeVersion]:  # noqa: ARG002
         self._check()

@@ -9,6 +9,8 @@ import pytest
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
+from crewflow_assets.contract import Contract
+from crewflow_assets.ingest.event_kinds import PAYLOADS
 from crewflow_assets.models import MODEL_SPECS
 from crewflow_assets.spec import ModelSpec
 from serving.openapi import example_from
@@ -17,6 +19,8 @@ from serving.resources import resource_app
 from serving.runtime import Runtime
 from tests.serving.conftest import SOURCE, check_problem
 
+PAIRED = ("_updated_at", "_updated_by", "_version")
+"""Ends of the names of fields that there are two of, for ``crewflow`` and ``external``."""
 HTTP_API = Path(__file__).parents[2] / "docs" / "http-api.md"
 
 
@@ -117,6 +121,14 @@ def test_every_route_has_its_heading(gateway_document: dict[str, Any]) -> None:
     live = re.findall(r"^### (\w+ /\S*)$", HTTP_API.read_text(encoding="utf-8"), re.MULTILINE)
     assert [route for route in live if route not in listed] == [], "a route that does not exist is marked (planned)"
     assert len(headings) == len(set(headings))
+
+
+@pytest.mark.parametrize(("kind", "payload"), PAYLOADS.items())
+def test_every_field_of_an_event_is_named(kind: str, payload: type[Contract]) -> None:
+    [row] = re.findall(rf"^\| `{kind}` \|.*$", HTTP_API.read_text(), re.MULTILINE)
+    by_pair = "".join(re.findall(r"`…(_\w+)`", row))  # of both sides
+    fields = {name for name in payload.model_fields if not by_pair or not name.endswith(PAIRED)}
+    assert {name for name in fields if not re.search(rf"\b{name}\b", row)} == set()
 
 
 def test_the_json_examples_of_the_page_are_json() -> None:

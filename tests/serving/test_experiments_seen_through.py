@@ -38,10 +38,13 @@ class RegistrySource:
         found = registry.find(spec, version)
         predictor = FakePredictor()
         predictor.label = found.label  # type: ignore[attr-defined]
-        return FakeLoaded(predictor, found.label, found.number)
+        return FakeLoaded(predictor, found.label, found.number, found.run_id)
 
     def alias_numbers(self, spec: ModelSpec) -> dict[str, int]:
         return registry.alias_numbers(spec)
+
+    def run_of(self, spec: ModelSpec, number: int) -> str | None:
+        return registry.run_of(spec, number)
 
     def describe(self, spec: ModelSpec) -> Any:
         return registry.describe(spec)

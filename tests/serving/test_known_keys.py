@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from crewflow_assets import clock
 from crewflow_assets.store.keys import KeyScope, hash_of
-from serving import keyring
+from serving import keyring, known_keys
 from serving.caller import Caller
 from serving.keyring import Keyring
 from serving.known_keys import KEPT, KnownKeys
@@ -33,6 +33,17 @@ def test_a_confirmed_key_is_found_until_it_is_forgotten(tmp_path: Path) -> None:
     assert other.find("d1") == KeyScope(3, "c-17", None)
     keys.forget("d1")
     assert other.find("d1") is None
+
+
+def test_of_many_keys_the_last_confirmed_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_keys, "MOST_KEPT", 2)
+    keys = KnownKeys(tmp_path / "keys.json")
+    keys.confirm("d1", SCOPE)
+    keys.confirm("d2", SCOPE)
+    keys.confirm("d1", KeyScope(3, "c-17", None))
+    keys.confirm("d3", SCOPE)
+    assert list(keys._mine) == ["d1", "d3"]
+    assert [keys.find(digest) is None for digest in ("d1", "d2", "d3")] == [False, True, False]
 
 
 def test_a_key_is_forgotten_whichever_worker_had_confirmed_it(tmp_path: Path) -> None:

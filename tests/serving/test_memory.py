@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import weakref
 from contextlib import suppress
 
 import psutil
@@ -48,3 +49,19 @@ def test_a_service_gives_back_again_and_again(monkeypatch: pytest.MonkeyPatch) -
             await task
 
     asyncio.run(asyncio.wait_for(watch(), 20))
+
+
+def test_a_model_that_was_replaced_goes_although_it_was_kept_out_of_collections() -> None:
+    class Model:
+        def __init__(self) -> None:
+            self.itself = self
+
+    model = Model()
+    gone = weakref.ref(model)
+    runtime._settle()
+    del model
+    gc.collect()
+    assert gone() is not None, "kept out of collections"
+    runtime._settle()
+    assert gone() is None
+    gc.unfreeze()

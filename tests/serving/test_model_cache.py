@@ -60,6 +60,10 @@ class FolderRegistry:
         self.check()
         return dict(self.aliases)
 
+    def run_of(self, spec: ModelSpec, number: int) -> str | None:  # noqa: ARG002
+        self.check()
+        return self.run_id if (self.root / str(number)).exists() else None
+
     def describe(self, spec: ModelSpec) -> Sequence[VersionInfo]:  # noqa: ARG002
         return []
 
@@ -101,6 +105,30 @@ def test_a_version_of_the_same_number_in_another_registry_is_another_model(regis
     assert (said(predictors), said(predictors, "1.1")) == ("one, trained anew",) * 2
     anew.away = AWAY
     assert said(started(anew)[0]) == "one, trained anew"
+
+
+@pytest.mark.parametrize("champion", [1, 2])
+def test_a_running_server_takes_up_a_registry_that_was_made_anew_with_the_same_numbers(
+    registry: FolderRegistry, monkeypatch: pytest.MonkeyPatch, champion: int
+) -> None:
+    for number in (3, 4):
+        registry.add(number, str(number))
+    predictors, cache = started(registry)
+    predictors.hold(SPEC, {"1.3"})
+    assert (said(predictors, "1.3"), said(predictors, "1.4")) == ("3", "4")
+    anew = FolderRegistry(registry.root.with_name("anew"), {"champion": champion}, run_id="r-2")
+    for number in (1, 2, 3, 4):
+        anew.add(number, f"{number}, trained anew")
+    monkeypatch.setattr(cache, "_registry", anew)
+    monkeypatch.setattr("serving.predictors.RUNS_SECONDS", 0.0)
+    assert predictors.refresh()
+    predictors.hold(SPEC, {"1.3"})
+    assert said(predictors) == f"{champion}, trained anew"
+    assert (said(predictors, "1.3"), said(predictors, "1.4")) == ("3, trained anew", "4, trained anew")
+    assert not predictors.refresh()
+    anew.away = AWAY
+    assert not predictors.refresh()
+    assert said(predictors) == f"{champion}, trained anew"
 
 
 def test_a_server_starts_from_the_copy(registry: FolderRegistry) -> None:

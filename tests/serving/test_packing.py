@@ -1,5 +1,6 @@
 """A packed service carries what answering needs, and nothing of training, tracking or orchestration."""
 
+import json
 import subprocess
 import sys
 from importlib import import_module
@@ -58,22 +59,29 @@ def test_hidden_packages_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> 
     import_module("numpy.linalg")
 
 
-def test_unpacking_fills_an_empty_home_and_leaves_the_rest(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    packed = home / "bento" / "packed"
-    for name in ("one", "two"):
-        (packed / "models" / name).mkdir(parents=True)
-        (packed / "models" / name / "aliases.json").write_text("packed")
+def copied(folder: Path, day: int) -> str:
+    """Write a model's folder as ``serving.model_cache`` does on a day of March, and return what its index says."""
+    text = json.dumps({"numbers": {"champion": day}, "read_at": f"2026-03-{day:02d}T00:00:00+00:00"})
+    (folder / str(day)).mkdir(parents=True)
+    (folder / "aliases.json").write_text(text)
+    return text
+
+
+def test_unpacking_fills_a_home_and_leaves_what_is_newer_there(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed, models = home / "bento" / "packed", get_settings().root / "models"
+    said = {name: copied(packed / "models" / name, 10) for name in ("absent", "older", "newer")}
+    copied(models / "older", 9)
+    said["newer"] = copied(models / "newer", 11)
     (packed / "encoder" / "abc").mkdir(parents=True)
-    newer = get_settings().root / "models" / "two"
-    newer.mkdir(parents=True)
-    (newer / "aliases.json").write_text("newer")
+    (home / "encoder" / "of an earlier service").mkdir(parents=True)
     monkeypatch.setattr(packing, "PACKED", packed)
     monkeypatch.setenv("CREWFLOW_ENCODER", "")
     monkeypatch.delenv("CREWFLOW_ENCODER")  # so that what is set meanwhile is undone
     for _ in range(2):
         unpack()
-    assert (home / "models" / "one" / "aliases.json").read_text() == "packed"
-    assert (newer / "aliases.json").read_text() == "newer"
+    assert {name: (models / name / "aliases.json").read_text() for name in said} == said
+    assert {path.name for path in models.iterdir()} == set(said)
+    assert [path.name for path in sorted((models / "older").iterdir())] == ["10", "aliases.json"]
     assert (home / "encoder" / "abc").is_dir()
     assert get_settings().encoder == str(home / "encoder" / "abc")
 

@@ -9,18 +9,19 @@ import numpy as np
 import pytest
 from scipy.special import logit
 
+from crewflow_assets.arrays import AnyFloats
 from crewflow_assets.errors import OutdatedModelError
 from crewflow_assets.sync_health.baselines import BASELINES
 from crewflow_assets.sync_health.calibration import Calibration, choose_calibration, fit_logistic
 from crewflow_assets.sync_health.events import describe
 from crewflow_assets.sync_health.features import COLUMN, FEATURES, columns_of, feature_rows
-from crewflow_assets.sync_health.model import TREES_SHARE, FailureModel, Floats, SyncHealthPredictor, fit, fit_model
+from crewflow_assets.sync_health.model import TREES_SHARE, FailureModel, SyncHealthPredictor, fit, fit_model
 from crewflow_assets.sync_health.regression import MOST_STEPS, STRENGTH, Regression, fit_regression
 from tests.sync_health.syncs import attempts, history, statuses
 
 
 @cache
-def training() -> tuple[np.ndarray, Floats, Floats]:
+def training() -> tuple[np.ndarray, AnyFloats, AnyFloats]:
     found = columns_of(describe(attempts(history(seed=1, integrations=20, days=14)), statuses()))
     order = np.argsort(found["micros"], kind="stable")
     return feature_rows(found)[order], found["failed"][order], found["micros"][order]

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from crewflow_assets import clock
+from crewflow_assets.arrays import Floats
 from crewflow_assets.ingest.event_kinds import EventIn
 from crewflow_assets.sync_health import online, surroundings
 from crewflow_assets.sync_health import recent as recent_module
@@ -21,7 +22,6 @@ from crewflow_assets.sync_health.features import columns_of, feature_rows
 from crewflow_assets.sync_health.integrations import Key
 from crewflow_assets.sync_health.online import online_of
 from crewflow_assets.sync_health.recent import Recent, recent
-from crewflow_assets.sync_health.surroundings import Floats
 from tests.sync_health.syncs import BEGIN, attempts, history, statuses, sync
 from tests.sync_health.test_table import write_lake
 from tests.sync_health.watching import COMPANY, I_3, NOON, add_companies, attempt, post
@@ -142,6 +142,24 @@ def test_an_integration_that_was_displaced_is_read_again(
     for _ in range(2):
         assert_same([I_3], NOON)
         assert_same([("c-2", "i-9"), I_3], NOON)
+
+
+def test_integrations_that_ended_are_forgotten_with_their_attempts(sqlite_store: Engine) -> None:
+    add_companies(COMPANY)
+    later = NOON + timedelta(days=2 * recent_module.KEPT_DAYS)
+    gone = (COMPANY, "i-gone")
+    with clock.fixed(NOON):
+        post(attempt(NOON - HOUR, key=gone), attempt(NOON - HOUR / 2))
+        in_memory([I_3], NOON)
+        post(attempt(NOON - HOUR / 4))
+        in_memory([I_3], NOON)
+    assert recent().version(I_3)[1] == 1
+    assert gone in online_of(recent())._surroundings._numbers
+    with clock.fixed(later):
+        post(attempt(later - HOUR))
+        assert_same([I_3], later)
+    assert list(recent()._versions) == []
+    assert list(online_of(recent())._surroundings._numbers) == [I_3]
 
 
 def test_events_are_read_once(sqlite_store: Engine) -> None:

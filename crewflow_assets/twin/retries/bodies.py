@@ -13,13 +13,10 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 import numpy as np
-import numpy.typing as npt
 
+from crewflow_assets.arrays import Floats, Ints
 from crewflow_assets.twin.sync.attempts import ERRORS, Cause
 from crewflow_assets.twin.sync.parameters import SYSTEMS
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 ANY = ""
 CONNECTION, TIMEOUT, INTERNAL, GATEWAY, UNAVAILABLE, GATEWAY_TIMEOUT, AUTH, THROTTLED, REFUSED = range(1, 10)

@@ -7,8 +7,8 @@ has the distributions that they are drawn from.
 """
 
 import numpy as np
-import numpy.typing as npt
 
+from crewflow_assets.arrays import Floats, Ints
 from crewflow_assets.twin.retries.parameters import brief_survival
 from crewflow_assets.twin.retries.play import HORIZON_HOURS
 from crewflow_assets.twin.retries.policies import SHORTEST, Never
@@ -17,9 +17,6 @@ from crewflow_assets.twin.retries.world import RetryWorld
 from crewflow_assets.twin.sync.attempts import Cause
 from crewflow_assets.twin.sync.outages import Kind, outage_survival
 from crewflow_assets.twin.sync.parameters import TICK_MINUTES
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 DELAYS: Floats = np.geomspace(SHORTEST, HORIZON_HOURS * 3600, 60)
 """Seconds: the delays that are weighed."""

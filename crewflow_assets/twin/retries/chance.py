@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from crewflow_assets.arrays import Floats
 from crewflow_assets.twin.randomness import Randomness
 
-Floats = npt.NDArray[np.float64]
 Keys = npt.NDArray[np.uint64]
 
 _STEP = np.uint64(0x9E3779B97F4A7C15)

@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from crewflow_assets.arrays import Floats
 from crewflow_assets.twin.notes import assumed
-
-Floats = npt.NDArray[np.float64]
 
 EDGES: tuple[float, ...] = (0, 5, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400)
 """Seconds: the grid of delays whose buckets logged propensities speak of."""

@@ -5,14 +5,10 @@ from heapq import heappop, heappush
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
+from crewflow_assets.arrays import Bools, Floats, Ints
 from crewflow_assets.twin.retries.policy import Decisions, Failures, RetryPolicy
 from crewflow_assets.twin.retries.world import Outcomes, RetryWorld, State
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 HORIZON_HOURS = 24.0
 

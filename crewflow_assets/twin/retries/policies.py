@@ -4,17 +4,13 @@ Those with luck of their own draw it by (seed, integration, call, retry), so tha
 """
 
 import numpy as np
-import numpy.typing as npt
 
+from crewflow_assets.arrays import AnyFloats, Bools, Floats, Ints
 from crewflow_assets.twin.retries.bodies import AUTH, BODIES, REFUSED, TIMEOUT
 from crewflow_assets.twin.retries.chance import mixed, uniform
 from crewflow_assets.twin.retries.parameters import EDGES
 from crewflow_assets.twin.retries.policy import Decisions, Failures
 from crewflow_assets.twin.retries.world import RetryWorld
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 JITTER, SPREAD = 101, 102
 SHORTEST = 1.0
@@ -134,6 +130,6 @@ class Explorer(Never):
             np.where(goes_on, propensity, np.nan),
         )
 
-    def _bucket(self, seconds: npt.NDArray[np.floating]) -> Ints:
+    def _bucket(self, seconds: AnyFloats) -> Ints:
         place = np.searchsorted(self._edges, seconds, side="right") - 1
         return np.clip(place, 0, len(EDGES) - 2).astype(np.int64)

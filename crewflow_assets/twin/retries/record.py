@@ -4,15 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from crewflow_assets.twin.sync.attempts import Attempts, Bools, joined
+from crewflow_assets.arrays import Bools, Singles
+from crewflow_assets.twin.sync.attempts import Attempts, joined
 from crewflow_assets.twin.sync.hidden import HiddenState
 from crewflow_assets.twin.sync.parameters import TICKS_PER_DAY
 from crewflow_assets.twin.sync.policy import Policy
 from crewflow_assets.twin.sync.world import SyncWorld
-
-Singles = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

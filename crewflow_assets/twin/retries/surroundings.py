@@ -1,13 +1,10 @@
 """What can be seen around a failure: the integration's own syncs and those of the API's other customers."""
 
 import numpy as np
-import numpy.typing as npt
 
+from crewflow_assets.arrays import Bools, Floats, Ints
 from crewflow_assets.twin.sync.attempts import Attempts
 from crewflow_assets.twin.sync.fleet import Fleet
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 DAY_MINUTES = 1440.0
 
@@ -107,7 +104,7 @@ class _Counted:
         last, is_known = self._last(group, minute)
         return np.where(is_known, values[self._order[last]], np.nan)
 
-    def _last(self, group: Ints, minute: Floats) -> tuple[Ints, npt.NDArray[np.bool_]]:
+    def _last(self, group: Ints, minute: Floats) -> tuple[Ints, Bools]:
         last = np.searchsorted(self._keys, group * self._span + minute, side="left") - 1
         place = np.maximum(last, 0)
         return place, (last >= 0) & (self._group[place] == group)

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from crewflow_assets.arrays import Bools, Floats, Ints
 from crewflow_assets.twin.randomness import Randomness
 from crewflow_assets.twin.retries.bodies import (
     BODIES,
@@ -32,10 +32,6 @@ from crewflow_assets.twin.sync.attempts import TIMEOUT_MS, Cause, said
 from crewflow_assets.twin.sync.outages import MINUTES_PER_DAY, Kind
 from crewflow_assets.twin.sync.parameters import TICK_MINUTES, TICKS_PER_DAY
 from crewflow_assets.twin.sync.throttling import OTHERS_SIGMA, Limits, limits_of
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 NETWORK, API, ERROR, BODY, BRIEF, FRESH, LATENCY, OTHERS, COMMITTED, WRITE, KEYED = range(11)
 """Salts of the numbers drawn for a call or a retry of it."""

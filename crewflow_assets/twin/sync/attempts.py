@@ -7,9 +7,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
+from crewflow_assets.arrays import Bools, Floats, Ints, Singles
 
 TIMEOUT_MS = 30_000.0
 
@@ -85,17 +83,17 @@ class Attempts:
     tick: Ints
     minute: Floats
     error: npt.NDArray[np.int8]
-    latency_ms: npt.NDArray[np.float32]
-    network_latency_ms: npt.NDArray[np.float32]
+    latency_ms: Singles
+    network_latency_ms: Singles
     calls: npt.NDArray[np.int32]
-    calls_left: npt.NDArray[np.float32]
+    calls_left: Singles
     hits: npt.NDArray[np.int32]
-    retry_after_seconds: npt.NDArray[np.float32]
+    retry_after_seconds: Singles
     records_failed: npt.NDArray[np.int32]
-    grant_seconds: npt.NDArray[np.float32]
-    interval_minutes: npt.NDArray[np.float32]
+    grant_seconds: Singles
+    interval_minutes: Singles
     cause: npt.NDArray[np.int8]
-    ceiling: npt.NDArray[np.float32]
+    ceiling: Singles
 
     def __len__(self) -> int:
         return len(self.who)

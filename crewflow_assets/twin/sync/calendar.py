@@ -3,12 +3,10 @@
 from datetime import datetime
 
 import numpy as np
-import numpy.typing as npt
 
+from crewflow_assets.arrays import Floats, Ints
 from crewflow_assets.twin.sync.fleet import ZONES
 from crewflow_assets.twin.sync.parameters import TICK_MINUTES, TICKS_PER_DAY
-
-Floats = npt.NDArray[np.float64]
 
 WORK_BEGINS, WORK_ENDS = 7, 18
 BEYOND_DAYS = 30
@@ -43,7 +41,7 @@ class Calendar:
         at_work = ~weekend & (self.hour >= WORK_BEGINS) & (self.hour < WORK_ENDS)
         self._worked = np.cumsum(at_work * TICK_MINUTES / 60, axis=1)
 
-    def after_work(self, tick: int, zone: npt.NDArray[np.int64], hours: Floats) -> npt.NDArray[np.int64]:
+    def after_work(self, tick: int, zone: Ints, hours: Floats) -> Ints:
         """Return the tick at which so many working hours have passed since ``tick``, at least the next one."""
         found = np.empty(len(zone), dtype=np.int64)
         for each in np.unique(zone):

@@ -8,16 +8,13 @@ taken as independent of each other within the minutes to the sync.
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from crewflow_assets.arrays import Bools, Floats, Ints
 from crewflow_assets.twin.sync.attempts import Cause
 from crewflow_assets.twin.sync.fleet import Fleet
 from crewflow_assets.twin.sync.luck import Network
 from crewflow_assets.twin.sync.outages import MINUTES_PER_DAY, MONTH_DAYS, Kind, Timeline, outage_survival
 from crewflow_assets.twin.sync.parameters import TICK_MINUTES, SyncParameters
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 MEAN_FAILING = 0.845
 MEAN_SHARE = 0.675
@@ -49,7 +46,7 @@ class Ceiling:
         who: Ints,
         minute: Floats,
         *,
-        is_locked_out: npt.NDArray[np.bool_],
+        is_locked_out: Bools,
         refused: Ints,
         throttled: Floats,
     ) -> Mapping[Cause, Floats]:

@@ -5,16 +5,13 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from crewflow_assets.arrays import Bools, Floats, Ints
 from crewflow_assets.twin.companies import LARGEST, SMALLEST
 from crewflow_assets.twin.parameters import DEFAULTS as MAPPING_DEFAULTS
 from crewflow_assets.twin.randomness import Randomness, chance, lognormal, pick_weighted
 from crewflow_assets.twin.records import AccountingSystem
 from crewflow_assets.twin.sync.parameters import INTERVALS, LIMITS, SYSTEMS, TICK_MINUTES, SyncParameters
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 ZONES = (-5, -6, -7, -8)
 """Hours from UTC: the four of the contiguous United States, summer time left out."""
@@ -85,9 +82,9 @@ class Fleet:
     records: Floats
     polling: Floats
     latency: Floats
-    has_others: npt.NDArray[np.bool_]
+    has_others: Bools
     nightly: Floats
-    rigid: npt.NDArray[np.bool_]
+    rigid: Bools
     granted_days: Floats
 
     def __len__(self) -> int:

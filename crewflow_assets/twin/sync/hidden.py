@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from crewflow_assets.twin.sync.attempts import Bools, Floats
+from crewflow_assets.arrays import Bools, Floats
 
 
 @dataclass(frozen=True, slots=True)

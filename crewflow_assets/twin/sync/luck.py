@@ -7,16 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from crewflow_assets.arrays import Floats, Ints, Singles
 from crewflow_assets.twin.randomness import Randomness, chance, lognormal
 from crewflow_assets.twin.sync.calendar import Calendar
 from crewflow_assets.twin.sync.fleet import ZONES, Fleet
 from crewflow_assets.twin.sync.outages import MINUTES_PER_DAY, MONTH_DAYS
 from crewflow_assets.twin.sync.parameters import LIMITS, SYSTEMS, TICK_MINUTES, TICKS_PER_DAY, SyncParameters
-
-Floats = npt.NDArray[np.float64]
-Singles = npt.NDArray[np.float32]
 
 UNIFORMS = ("network", "api", "transient", "error", "bad", "heed")
 NORMALS = ("latency", "others", "hop", "delay", "drift")
@@ -33,7 +30,7 @@ class DayLuck:
 
     uniform: dict[str, Singles]
     normal: dict[str, Singles]
-    records: npt.NDArray[np.int64]
+    records: Ints
 
 
 class Luck:
@@ -165,7 +162,7 @@ class Network:
                 self._failing[number, int(at) : int(at + length) + 1] = 0.5 + 0.5 * rng.random()
                 at += length + mean * rng.standard_exponential()
 
-    def failing(self, draw: npt.NDArray[np.int64], minute: Floats) -> Floats:
+    def failing(self, draw: Ints, minute: Floats) -> Floats:
         """Return the probability that a sync in these minutes fails because of our network."""
         at = np.minimum(minute.astype(np.intp), self._failing.shape[1] - 1)
         return self._failing[draw, at].astype(np.float64)

@@ -10,10 +10,10 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
+from crewflow_assets.arrays import Bools, Floats
 from crewflow_assets.twin.randomness import Randomness, chance, lognormal
 from crewflow_assets.twin.sync.parameters import OUTAGE_QUANTILES, SyncParameters
 
-Floats = npt.NDArray[np.float64]
 MINUTES_PER_DAY = 1440
 MONTH_DAYS = 30.4
 AFTERMATH_MINUTES = 25.0
@@ -169,7 +169,7 @@ class Timeline:
         """Return the number of the phase that each server is in: an index into the other arrays."""
         return self._at[server, np.minimum(minute.astype(np.intp), self._at.shape[1] - 1)]
 
-    def touches(self, phase: npt.NDArray[np.int32], place: Floats) -> npt.NDArray[np.bool_]:
+    def touches(self, phase: npt.NDArray[np.int32], place: Floats) -> Bools:
         """Say whether a phase touches the customers at these places in [0, 1)."""
-        touched: npt.NDArray[np.bool_] = (place - self.first[phase]) % 1.0 < self.share[phase]
+        touched: Bools = (place - self.first[phase]) % 1.0 < self.share[phase]
         return touched

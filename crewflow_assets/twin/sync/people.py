@@ -3,16 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from crewflow_assets.arrays import Bools, Floats, Ints, Singles
 from crewflow_assets.twin.sync.calendar import Calendar
 from crewflow_assets.twin.sync.fleet import Fleet
 from crewflow_assets.twin.sync.luck import DayLuck
 from crewflow_assets.twin.sync.parameters import TICK_MINUTES, TICKS_PER_DAY, SyncParameters
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 NEVER = np.iinfo(np.int64).max
 DELAY_SIGMA = 0.8
@@ -98,9 +94,7 @@ class People:
         seconds: Floats = np.where(self.is_locked_out[who], np.nan, left * TICK_MINUTES * 60.0)
         return seconds
 
-    def _hurry(
-        self, moments: Ints, tick: int, who: Ints, luck: npt.NDArray[np.float32], median_hours: Floats
-    ) -> None:
+    def _hurry(self, moments: Ints, tick: int, who: Ints, luck: Singles, median_hours: Floats) -> None:
         if len(who):
             delay = np.exp(DELAY_SIGMA * luck[0, who].astype(np.float64))
             at = self._calendar.after_work(tick, self._fleet.zone[who], median_hours[who] * delay)

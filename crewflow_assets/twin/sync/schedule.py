@@ -1,14 +1,11 @@
 """When the integrations sync: every so many ticks, unless a command slows or pauses them."""
 
 import numpy as np
-import numpy.typing as npt
 
+from crewflow_assets.arrays import Bools, Floats, Ints
 from crewflow_assets.twin.sync.fleet import Fleet
 from crewflow_assets.twin.sync.parameters import TICK_MINUTES, TICKS_PER_DAY
 from crewflow_assets.twin.sync.policy import Commands
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 LONG_AGO = -(10**6)
 
@@ -33,9 +30,9 @@ class Schedule:
         self.paused_until: Ints = np.zeros(len(fleet), dtype=np.int64)
         self.next_tick: Ints = self._slot(self._since, np.arange(len(fleet)))
 
-    def has_begun(self, tick: int) -> npt.NDArray[np.bool_]:
+    def has_begun(self, tick: int) -> Bools:
         """Say which integrations exist by a tick."""
-        begun: npt.NDArray[np.bool_] = tick >= self._since
+        begun: Bools = tick >= self._since
         return begun
 
     def due(self, tick: int) -> Ints:

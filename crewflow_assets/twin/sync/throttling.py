@@ -7,13 +7,10 @@ apps vary by a log-normal factor that nobody knows beforehand.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from crewflow_assets.twin.sync.attempts import Bools
+from crewflow_assets.arrays import Bools, Floats, Ints
 from crewflow_assets.twin.sync.fleet import Fleet
 from crewflow_assets.twin.sync.parameters import SyncParameters
-
-Floats = npt.NDArray[np.float64]
 
 OTHERS_SIGMA = 0.3
 """Spread of the logarithm of the other apps' calls within a tick: an assumption."""
@@ -37,7 +34,7 @@ class Limits:
     others: Floats
     used: Floats
 
-    def chosen(self, who: npt.NDArray[np.int64]) -> "Limits":
+    def chosen(self, who: Ints) -> "Limits":
         """Return those of some integrations."""
         return Limits(
             self.per_minute[who],

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
-import numpy.typing as npt
 
+from crewflow_assets.arrays import Bools, Floats, Ints
 from crewflow_assets.twin.randomness import Randomness
 from crewflow_assets.twin.sync.attempts import TIMEOUT_MS, Attempts, Cause, joined, said
 from crewflow_assets.twin.sync.calendar import Calendar
@@ -26,10 +26,6 @@ from crewflow_assets.twin.sync.policy import Commands, Policy, View
 from crewflow_assets.twin.sync.schedule import Schedule
 from crewflow_assets.twin.sync.servers import Servers
 from crewflow_assets.twin.sync.throttling import limits_of
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 SYSTEM_LATENCY = np.array([1.0, 1.3, 0.8])
 """Of ``SYSTEMS``, as a factor: an assumption."""

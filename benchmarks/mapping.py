@@ -13,9 +13,9 @@ from benchmarks.mapping_data import Task, discover, splits
 from benchmarks.mapping_figures import FoldResult, gain, judge, record
 from benchmarks.mapping_methods import Method, baselines, fit_confidence
 from benchmarks.mapping_ours import Ours, OursTwinOnly, Workbench
+from benchmarks.mapping_simulated import PRIOR_WORLDS, simulated
 from benchmarks.mapping_tables import print_mistakes, print_tables
-from benchmarks.mapping_world import fit_on_world
-from crewflow_assets.cost_code_mapping.model import MappingPredictor
+from benchmarks.mapping_world import Simulated
 
 REPEATS, QUICK_REPEATS = 3, 1
 WORLD, QUICK_WORLD = 30, 6
@@ -26,12 +26,12 @@ console = Console(stderr=True)
 app = typer.Typer(add_completion=False)
 
 
-def run_task(task: Task, world: MappingPredictor | None, *, quick: bool, progress: Progress) -> Iterator[FoldResult]:
+def run_task(task: Task, world: Simulated | None, *, quick: bool, progress: Progress) -> Iterator[FoldResult]:
     """Hold every firm out, cold and then with a quarter of its codes labelled; quick: the largest firms, once."""
-    bench = Workbench(task, world)
+    bench = Workbench(task) if world is None else Workbench(task, world.predictor, world.prior)
     ours: list[Method] = [Ours(bench)]
     if world is not None:
-        ours.append(OursTwinOnly(bench, world))
+        ours.append(OursTwinOnly(bench, world.predictor))
     regimes = {False: [*baselines(task, warm=False), *ours], True: [*baselines(task, warm=True), *ours]}
     folds, repeats = task.folds, REPEATS
     if quick:
@@ -98,7 +98,8 @@ def main(
     with Progress(console=console, transient=True) as progress:
         count = QUICK_WORLD if quick else WORLD
         bar = progress.add_task("training on simulated companies", total=count)
-        world = fit_on_world(count, lambda done: progress.update(bar, completed=done))
+        worlds = PRIOR_WORLDS[:1] if quick else PRIOR_WORLDS
+        world = simulated(count, lambda done: progress.update(bar, completed=done), worlds=worlds)
         while tasks:
             found = list(run_task(tasks.pop(0), world, quick=quick, progress=progress))
             print_tables(found)

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from benchmarks.mapping_world import TEST_SEED, records_of
+from crewflow_assets.arrays import Objects
 from crewflow_assets.cost_code_mapping.chart import Chart, prepare
 from crewflow_assets.cost_code_mapping.history import History
 from crewflow_assets.cost_code_mapping.model import MappingPredictor
@@ -71,7 +71,7 @@ def curve(answers: pd.DataFrame) -> pd.DataFrame:
     """Return a row for each share, noise and method, intervals by company."""
     rows = []
     for (noise, share, method), given in answers.groupby(["noise", "share", "method"], sort=True):
-        companies: NDArray[np.object_] = given["company"].to_numpy(object)
+        companies: Objects = given["company"].to_numpy(object)
         right = cluster_mean(given["right"].to_numpy(), companies)
         chosen = given[given["automatic"]]
         rows.append(

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from crewflow_assets.arrays import Bools, Ints, Objects
 from crewflow_assets.cost_code_mapping.chart import Chart, Query, Source, Target, prepare
 from crewflow_assets.cost_code_mapping.text import normalised
 
@@ -41,12 +41,12 @@ class Task:
     name: str
     chart: Chart
     queries: tuple[Query, ...]
-    labels: NDArray[np.int64]
+    labels: Ints
     """The place in the chart of the first accepted target."""
     accepted: tuple[frozenset[int], ...]
-    firms: NDArray[np.object_]
-    sections: NDArray[np.object_]
-    unseen: NDArray[np.bool_]
+    firms: Objects
+    sections: Objects
+    unseen: Bools
     """Names that no other firm's list holds."""
     notes: tuple[str, ...]
 
@@ -55,7 +55,7 @@ class Task:
         """The firms or groups, each held out once."""
         return sorted(set(self.firms))
 
-    def right(self, rows: NDArray[np.int64], order: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def right(self, rows: Ints, order: Ints) -> Bools:
         """Say which of the ranked targets are accepted, shape of ``order`` (rows, ranks)."""
         accepted = [[place in self.accepted[row] for place in ranks] for row, ranks in zip(rows, order, strict=True)]
         return np.array(accepted, bool).reshape(order.shape)
@@ -66,17 +66,17 @@ class Split:
     """Rows of a task: whose labels may be seen, and which are asked."""
 
     fold: str
-    others: NDArray[np.int64]
-    own: NDArray[np.int64]
-    asked: NDArray[np.int64]
+    others: Ints
+    own: Ints
+    asked: Ints
 
     @property
-    def seen(self) -> NDArray[np.int64]:
+    def seen(self) -> Ints:
         """All rows whose labels may be seen."""
         return np.concatenate([self.others, self.own])
 
 
-def splits(task: Task, fold: str, *, among: NDArray[np.bool_] | None = None, repeats: int = 0) -> Iterator[Split]:
+def splits(task: Task, fold: str, *, among: Bools | None = None, repeats: int = 0) -> Iterator[Split]:
     """Yield how a firm is held out: once cold, or ``repeats`` times with a random quarter of its codes labelled.
 
     Args:
@@ -184,7 +184,7 @@ def _task(name: str, rows: pd.DataFrame, targets: list[Target], labels: list[int
     )
 
 
-def held_by_one(names: Sequence[str], firms: Iterable[str]) -> NDArray[np.bool_]:
+def held_by_one(names: Sequence[str], firms: Iterable[str]) -> Bools:
     """Say which names the list of one firm alone holds, as names are compared."""
     spoken = [normalised(name) for name in names]
     held_by = Counter(name for name, _ in set(zip(spoken, firms, strict=True)))
@@ -264,7 +264,7 @@ def _spells(codes: Sequence[str], targets: Sequence[str]) -> bool:
     return float(np.mean(begins)) >= SPELT_OUT
 
 
-def sections_of(firms: NDArray[np.object_], codes: Sequence[str]) -> NDArray[np.object_]:
+def sections_of(firms: Objects, codes: Sequence[str]) -> Objects:
     """Return the beginning of each code, as long as it takes to cut its firm into SECTIONS."""
     plain = np.array([_alphanumeric(code) for code in codes], object)
     sections = np.empty(len(plain), object)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.mapping_data import Split, Task
-from benchmarks.mapping_methods import Confidence, Floats, first
+from benchmarks.mapping_methods import Confidence, first
+from crewflow_assets.arrays import AnyFloats, Bools, Ints
 from crewflow_assets.evaluation.calibration import expected_calibration_error
 from crewflow_assets.evaluation.intervals import Interval, cluster_mean
 
@@ -19,20 +19,20 @@ RANKS = 5
 class Asked:
     """How a method did on the codes asked of one firm; a code stands once for each repeat that asked it."""
 
-    rows: NDArray[np.int64]
-    said: NDArray[np.int64]
-    first_right: Floats
-    in_five: Floats
-    confidence: Floats
-    automatic: NDArray[np.bool_]
+    rows: Ints
+    said: Ints
+    first_right: AnyFloats
+    in_five: AnyFloats
+    confidence: AnyFloats
+    automatic: Bools
 
-    def by_row(self, values: Floats) -> tuple[NDArray[np.int64], Floats]:
+    def by_row(self, values: AnyFloats) -> tuple[Ints, AnyFloats]:
         """Return the rows that were asked at all, and the mean of their values over the repeats."""
         rows, place = np.unique(self.rows, return_inverse=True)
         return rows, np.bincount(place, weights=values) / np.bincount(place)
 
 
-def judge(task: Task, confidence: Confidence, answers: Iterable[tuple[Split, Floats]]) -> Asked:
+def judge(task: Task, confidence: Confidence, answers: Iterable[tuple[Split, AnyFloats]]) -> Asked:
     """Compare a method's scores with the accepted targets."""
     rows, said, ranks, sure = [], [], [], []
     for split, scores in answers:

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
+from crewflow_assets.arrays import AnyFloats, Ints
 from crewflow_assets.cost_code_mapping.text import Grams, Weighted, stacked
-
-Floats = NDArray[np.floating]
 
 SHARPNESS = 2.0  # of the cosine; with the next three, one of seven settings tried on two of the lists
 SPELLING = 0.5  # share of the kernel that the letters decide
@@ -27,11 +25,11 @@ TITLE_NOISE = 0.3
 class Kernel:
     """How alike codes and titles are, codes first; ``values`` has shape (codes + targets, codes + targets)."""
 
-    values: Floats
-    labels: NDArray[np.int64]
+    values: AnyFloats
+    labels: Ints
 
     @classmethod
-    def of(cls, embeddings: Sequence[Floats], spelling: Sequence[Sequence[Grams]], labels: NDArray[np.int64]) -> Self:
+    def of(cls, embeddings: Sequence[AnyFloats], spelling: Sequence[Sequence[Grams]], labels: Ints) -> Self:
         """Compare texts, those of the codes and those of the targets apart: by the encoder, times by spelling."""
         read = np.concatenate(embeddings)
         spelt = Weighted.of(stacked([text for texts in spelling for text in texts])).rows
@@ -42,7 +40,7 @@ class Kernel:
 class KernelHead:
     """What some labels, and the titles, teach about any other code."""
 
-    def __init__(self, kernel: Kernel, rows: NDArray[np.int64]) -> None:
+    def __init__(self, kernel: Kernel, rows: Ints) -> None:
         count, values = len(kernel.labels), kernel.values
         titles = np.arange(count, len(values))
         self.kernel, self.targets = kernel, len(titles)
@@ -53,14 +51,14 @@ class KernelHead:
         self._weights = cho_solve(self._factor, np.eye(len(titles))[said])
         self._known = frozenset(rows.tolist())
 
-    def scores(self, asked: NDArray[np.int64], histories: Sequence[NDArray[np.int64]]) -> Floats:
+    def scores(self, asked: Ints, histories: Sequence[Ints]) -> AnyFloats:
         """Return the mean of each target, shape (asked, targets); labels of a history count beside those learned."""
         told = [np.array([row for row in history if row not in self._known], np.int64) for history in histories]
         rows = np.unique(np.concatenate([asked, *told]))
         near = self.kernel.values[np.ix_(rows, self._examples)]
         mean = near @ self._weights
         at = np.searchsorted(rows, asked)
-        found: Floats = mean[at]
+        found: AnyFloats = mean[at]
         if not any(len(history) for history in told):
             return found
         spread = self.kernel.values[np.ix_(rows, rows)] - near @ cho_solve(self._factor, near.T)

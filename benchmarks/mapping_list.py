@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from benchmarks.mapping_data import Task
-
-Floats = NDArray[np.floating]
+from crewflow_assets.arrays import AnyFloats, Ints
 
 SHARPNESS = 15.0  # weight of a like name: exp(-15 (1 - cosine))
 SHARES = (0.0, 0.15, 0.3, 0.45)
@@ -23,16 +21,16 @@ SHARES = (0.0, 0.15, 0.3, 0.45)
 class Neighbours:
     """How much each code of a list leans on each other one, shape (codes, codes); rows sum to 1, or to 0."""
 
-    weights: Floats
+    weights: AnyFloats
 
     @classmethod
     def of(
         cls,
         task: Task,
-        rows: NDArray[np.int64],
+        rows: Ints,
         *,
-        lists: NDArray[np.int64] | None = None,
-        histories: Sequence[NDArray[np.int64]] | None = None,
+        lists: Ints | None = None,
+        histories: Sequence[Ints] | None = None,
     ) -> "Neighbours":
         """Find the neighbours of codes among themselves.
 
@@ -53,15 +51,15 @@ class Neighbours:
             near[np.isin(rows, history), place] = 0
         return cls(near / np.maximum(near.sum(axis=1, keepdims=True), 1e-9))
 
-    def leaning(self, scores: Floats, share: float) -> Floats:
+    def leaning(self, scores: AnyFloats, share: float) -> AnyFloats:
         """Return log probabilities of which a share is the neighbours', shape of ``scores`` (codes, targets)."""
-        found: Floats = log_softmax(scores, axis=1)
+        found: AnyFloats = log_softmax(scores, axis=1)
         if share:
             own, leaning = np.exp(found), share * self.weights.sum(axis=1, keepdims=True)
             found = np.log(np.maximum((1 - leaning) * own + share * (self.weights @ own), 1e-12))
         return found
 
-    def best_share(self, scores: Floats, labels: NDArray[np.int64]) -> float:
+    def best_share(self, scores: AnyFloats, labels: Ints) -> float:
         """Return which of SHARES makes the labels likeliest."""
         rows = np.arange(len(labels))
         return max(SHARES, key=lambda share: float(self.leaning(scores, share)[rows, labels].sum()))

@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import expit, logsumexp
 
 from benchmarks.mapping_data import Split, Task, splits
+from crewflow_assets.arrays import AnyFloats, Ints
 from crewflow_assets.cost_code_mapping.text import stacked, vectors
 from crewflow_assets.evaluation.calibration import automatic_threshold
-
-Floats = NDArray[np.floating]
 
 CALIBRATED_ON = 4  # other firms at most, or parts of the one other firm
 HEAD_STRENGTH = 10.0  # inverse regularisation of the fixed head
@@ -31,11 +29,11 @@ class Method(Protocol):
 
     name: str
 
-    def scores(self, split: Split) -> Floats:
+    def scores(self, split: Split) -> AnyFloats:
         """Return a score of every target for every code asked, shape (asked, targets)."""
         ...
 
-    def practice(self, fold: str, warm: bool) -> tuple[NDArray[np.int64], Floats]:
+    def practice(self, fold: str, warm: bool) -> tuple[Ints, AnyFloats]:
         """Return codes of firms other than ``fold`` and their scores, as if each of those firms had been asked."""
         ...
 
@@ -50,28 +48,28 @@ class Baseline(ABC):
         self.embeddings = np.stack([query.embedding for query in task.queries])
 
     @abstractmethod
-    def scores(self, split: Split) -> Floats:
+    def scores(self, split: Split) -> AnyFloats:
         """See Method."""
 
-    def practice(self, fold: str, warm: bool) -> tuple[NDArray[np.int64], Floats]:
+    def practice(self, fold: str, warm: bool) -> tuple[Ints, AnyFloats]:
         """See Method."""
         inner = list(practice_splits(self.task, fold, warm))
         if not inner:
             return np.zeros(0, np.int64), np.zeros((0, len(self.task.chart)))
         return np.concatenate([s.asked for s in inner]), np.concatenate([self.scores(s) for s in inner])
 
-    def zero_shot(self, rows: NDArray[np.int64]) -> Floats:
+    def zero_shot(self, rows: Ints) -> AnyFloats:
         """Return the cosines of names and targets."""
-        cosines: Floats = self.embeddings[rows] @ self.task.chart.embeddings.T
+        cosines: AnyFloats = self.embeddings[rows] @ self.task.chart.embeddings.T
         return cosines
 
-    def spelling(self, rows: NDArray[np.int64]) -> Floats:
+    def spelling(self, rows: Ints) -> AnyFloats:
         """Return the similarity of character 2- to 5-grams of names and targets."""
         targets = vectors([target.name for target in self.task.chart.targets])
-        similar: Floats = (stacked([self.task.queries[row].name for row in rows]) @ targets.T).toarray()
+        similar: AnyFloats = (stacked([self.task.queries[row].name for row in rows]) @ targets.T).toarray()
         return similar
 
-    def nearest(self, split: Split) -> Floats:
+    def nearest(self, split: Split) -> AnyFloats:
         """Return for each target the cosine of the nearest labelled name that went to it; 0 without one."""
         found = np.zeros((len(split.asked), len(self.task.chart)))
         if len(split.seen):
@@ -85,7 +83,7 @@ class Spelling(Baseline):
 
     name = "TF-IDF (char 2-5)"
 
-    def scores(self, split: Split) -> Floats:
+    def scores(self, split: Split) -> AnyFloats:
         """See Method."""
         return self.spelling(split.asked)
 
@@ -95,7 +93,7 @@ class ZeroShot(Baseline):
 
     name = "encoder zero-shot"
 
-    def scores(self, split: Split) -> Floats:
+    def scores(self, split: Split) -> AnyFloats:
         """See Method."""
         return self.zero_shot(split.asked)
 
@@ -105,7 +103,7 @@ class Nearest(Baseline):
 
     name = "nearest labelled"
 
-    def scores(self, split: Split) -> Floats:
+    def scores(self, split: Split) -> AnyFloats:
         """See Method."""
         return self.nearest(split) + TIE * self.zero_shot(split.asked)
 
@@ -115,7 +113,7 @@ class Sum(Baseline):
 
     name = "sum of the three"
 
-    def scores(self, split: Split) -> Floats:
+    def scores(self, split: Split) -> AnyFloats:
         """See Method."""
         return self.nearest(split) + self.zero_shot(split.asked) + self.spelling(split.asked)
 
@@ -125,11 +123,13 @@ class FixedHead(Baseline):
 
     name = "fixed head (PRD)"
 
-    def scores(self, split: Split) -> Floats:
+    def scores(self, split: Split) -> AnyFloats:
         """See Method."""
         from sklearn.linear_model import LogisticRegression
 
-        found: Floats = np.full((len(split.asked), len(self.task.chart)), NEVER) + TIE * self.zero_shot(split.asked)
+        found: AnyFloats = np.full((len(split.asked), len(self.task.chart)), NEVER) + TIE * self.zero_shot(
+            split.asked
+        )
         seen = self.task.labels[split.seen]
         if len(set(seen)) > 1:
             head = LogisticRegression(C=HEAD_STRENGTH, max_iter=HEAD_ITERATIONS, tol=1e-3)
@@ -143,10 +143,10 @@ class Majority(Baseline):
 
     name = "own majority"
 
-    def scores(self, split: Split) -> Floats:
+    def scores(self, split: Split) -> AnyFloats:
         """See Method."""
         used = np.bincount(self.task.labels[split.own], minlength=len(self.task.chart))
-        shares: Floats = used / max(1, used.sum()) + TIE * self.zero_shot(split.asked)
+        shares: AnyFloats = used / max(1, used.sum()) + TIE * self.zero_shot(split.asked)
         return shares
 
 
@@ -177,7 +177,7 @@ def practice_splits(task: Task, fold: str, warm: bool) -> Iterator[Split]:
             yield Split("", rest, np.sort(drawn[:labelled]), np.sort(drawn[labelled:]))
 
 
-def parts_of(task: Task, rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+def parts_of(task: Task, rows: Ints, count: int) -> Ints:
     """Cut rows into parts of like size along firms, or along sections where there is but one firm."""
     cut = task.firms if len(set(task.firms[rows])) > 1 else task.sections
     names, sizes = np.unique(cut[rows].astype(str), return_counts=True)
@@ -194,19 +194,19 @@ def parts_of(task: Task, rows: NDArray[np.int64], count: int) -> NDArray[np.int6
 class Confidence:
     """How sure a method is, read off its scores; ``threshold`` None: never automatic."""
 
-    mean: Floats
-    spread: Floats
-    weights: Floats
+    mean: AnyFloats
+    spread: AnyFloats
+    weights: AnyFloats
     threshold: float | None
 
-    def of(self, scores: Floats) -> Floats:
+    def of(self, scores: AnyFloats) -> AnyFloats:
         """Return the confidence in each first target."""
         inputs = (_inputs(scores) - self.mean) / self.spread
-        sure: Floats = expit(self.weights[0] + inputs @ self.weights[1:])
+        sure: AnyFloats = expit(self.weights[0] + inputs @ self.weights[1:])
         return sure
 
 
-def fit_confidence(task: Task, rows: NDArray[np.int64], scores: Floats) -> Confidence:
+def fit_confidence(task: Task, rows: Ints, scores: AnyFloats) -> Confidence:
     """Fit on practised codes: a logistic regression on the first score and its leads; the rules' threshold."""
     from sklearn.linear_model import LogisticRegression
 
@@ -229,12 +229,12 @@ def fit_confidence(task: Task, rows: NDArray[np.int64], scores: Floats) -> Confi
     return Confidence(mean, spread, weights, threshold.value)
 
 
-def first(scores: Floats, count: int) -> NDArray[np.int64]:
+def first(scores: AnyFloats, count: int) -> Ints:
     """Return the places of the best targets, best first, shape (rows, count)."""
     return np.argsort(-scores, axis=1, kind="stable")[:, :count]
 
 
-def _inputs(scores: Floats) -> Floats:
+def _inputs(scores: AnyFloats) -> AnyFloats:
     """Return for each row the first score, its lead over the second and the fifth, and its log odds as a softmax."""
     ranked = -np.sort(-scores, axis=1)
     fifth = ranked[:, min(4, ranked.shape[1] - 1)]

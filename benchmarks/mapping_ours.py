@@ -2,8 +2,8 @@
 
 With other firms' labels, each code of another firm is asked as production would ask it: once without history and once
 with a random share of its own firm's labels; what is learned from others is fitted without the firm that is asked.
-Whether the simulated companies' weights are a prior, and how much a code leans on the codes like it, is chosen by the
-likelihood of the other firms' labels.
+Whether the weights of simulated small sets are a prior, and how much a code leans on the codes like it, is chosen by
+the likelihood of the other firms' labels.
 The targets are public schemes, no customer's data, so one firm is enough for the pool (the product asks for five).
 """
 
@@ -11,15 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.mapping_data import Split, Task
 from benchmarks.mapping_kernel import Kernel, KernelHead
 from benchmarks.mapping_list import Neighbours
-from benchmarks.mapping_methods import Floats, parts_of
+from benchmarks.mapping_methods import parts_of
 from benchmarks.mapping_ranker import (
     REFIT_ITERATIONS,
-    SIMULATED,
     Block,
     Practised,
     Recipe,
@@ -27,6 +25,7 @@ from benchmarks.mapping_ranker import (
     fit_practised,
 )
 from benchmarks.mapping_words import word_features
+from crewflow_assets.arrays import AnyFloats, Ints
 from crewflow_assets.cost_code_mapping.adaptation import Adaptation, Pairs, fit_adaptation
 from crewflow_assets.cost_code_mapping.features import COLUMN, FEATURES, candidate_features
 from crewflow_assets.cost_code_mapping.history import History
@@ -46,15 +45,18 @@ LEARNED = 9
 FADING = (COLUMN["encoder_name"], len(FEATURES), len(FEATURES) + 1)
 WIDEST_CHART = 500  # targets; chosen after the prior had hurt on 1,439 (simulated charts hold 64 to 134 accounts)
 KEPT_SPLITS = 3
-NOTHING: NDArray[np.int64] = np.zeros(0, np.int64)
+NOTHING: Ints = np.zeros(0, np.int64)
 
 
 class Workbench:
     """A task's feature rows, computed once: they depend on the asked code's own firm alone."""
 
-    def __init__(self, task: Task, world: MappingPredictor | None = None, *, seed: int = 0) -> None:
+    def __init__(
+        self, task: Task, world: MappingPredictor | None = None, prior: AnyFloats | None = None, *, seed: int = 0
+    ) -> None:
+        """Compute them; ``world`` and ``prior`` (weights of the ranker, of headings last) are for short charts."""
         self.task = task
-        self.world = world if len(task.chart) <= WIDEST_CHART else None
+        self.world, self.prior = (world, prior) if len(task.chart) <= WIDEST_CHART else (None, None)
         n = len(task.labels)
         random = np.random.default_rng(seed)
         self.histories = []
@@ -80,9 +82,9 @@ class Workbench:
         self.simulated = np.zeros((n, len(task.chart)), np.float32)
         if self.world is not None:
             self.simulated[:] = [self.world.learned.of_query(q, task.chart)[:, 0] for q in task.queries]
-        self._asked: dict[tuple[bytes, bytes], Floats] = {}
+        self._asked: dict[tuple[bytes, bytes], AnyFloats] = {}
 
-    def own_features(self, rows: NDArray[np.int64], histories: Sequence[NDArray[np.int64]]) -> Floats:
+    def own_features(self, rows: Ints, histories: Sequence[Ints]) -> AnyFloats:
         """Return the product's features of each row given its history, shape (rows, targets, features)."""
         task = self.task
         found = []
@@ -92,7 +94,7 @@ class Workbench:
             found.append(candidate_features(task.queries[row], task.chart, history))
         return np.stack(found)
 
-    def asked(self, split: Split) -> Floats:
+    def asked(self, split: Split) -> AnyFloats:
         """Return the product's features of the codes that a split asks, kept while the same firm is asked."""
         if not len(split.own):
             return self.bare[split.asked]
@@ -103,9 +105,7 @@ class Workbench:
             self._asked[key] = self.own_features(split.asked, [split.own] * len(split.asked))
         return self._asked[key]
 
-    def joined(
-        self, rows: NDArray[np.int64], own: Floats, learned: Floats, histories: Sequence[NDArray[np.int64]]
-    ) -> Floats:
+    def joined(self, rows: Ints, own: AnyFloats, learned: AnyFloats, histories: Sequence[Ints]) -> AnyFloats:
         """Return all features of rows; what is known without history stands twice, to fade as history grows."""
         both = np.concatenate([own, learned], axis=2).astype(np.float32)
         known = np.log1p(np.array([len(history) for history in histories], np.float32)) / 5
@@ -116,7 +116,7 @@ class Workbench:
 class Taught:
     """What some rows' labels teach about any other row: adapted spaces and a pool."""
 
-    def __init__(self, bench: Workbench, rows: NDArray[np.int64], *, seed: int = 0) -> None:
+    def __init__(self, bench: Workbench, rows: Ints, *, seed: int = 0) -> None:
         task = bench.task
         self.bench, self.rows = bench, rows
         names = [query.source.name for query in task.queries]
@@ -140,7 +140,7 @@ class Taught:
                 pairs.append(Pairs(tuple(sources[i] for i in step), texts, task.labels[step]))
         return fit_adaptation(pairs, seed=seed)
 
-    def features(self, asked: NDArray[np.int64], histories: Sequence[NDArray[np.int64]]) -> Floats:
+    def features(self, asked: Ints, histories: Sequence[Ints]) -> AnyFloats:
         """Return the learned features, shape (asked, targets, LEARNED).
 
         They are the adapted cosines by name and in context, the product's pool, a pool that reads the spelling
@@ -175,11 +175,11 @@ class Fitted:
 
     taught: Taught
     fit: Practised
-    others: NDArray[np.int64]
+    others: Ints
     blocks: tuple[Block, Block]
     shares: tuple[float, float]
     """How much an answer leans on the neighbours', without history and with it."""
-    practised: tuple[Floats, Floats]
+    practised: tuple[AnyFloats, AnyFloats]
     """What was said of the others' codes, leaning so."""
 
 
@@ -192,11 +192,11 @@ class Ours:
         self.bench = bench
         self._fitted: tuple[str, Fitted] | None = None
 
-    def scores(self, split: Split) -> Floats:
+    def scores(self, split: Split) -> AnyFloats:
         """See Method; the firm's own labelled codes are history, and training rows asked without themselves."""
         asked = self.bench.asked(split)
         if not len(split.others):
-            found: Floats = asked[:, :, [COLUMN["encoder_name"], COLUMN["neighbours"]]].sum(axis=2)
+            found: AnyFloats = asked[:, :, [COLUMN["encoder_name"], COLUMN["neighbours"]]].sum(axis=2)
             return found
         fitted = self.fitted(split.fold)
         weights = fitted.fit.weights
@@ -212,7 +212,7 @@ class Ours:
         share = fitted.shares[int(len(split.own) > 0)]
         return Neighbours.of(self.bench.task, split.asked).leaning(said, share)
 
-    def practice(self, fold: str, warm: bool) -> tuple[NDArray[np.int64], Floats]:
+    def practice(self, fold: str, warm: bool) -> tuple[Ints, AnyFloats]:
         """See Method."""
         if (self.bench.task.firms == fold).all():
             return NOTHING, np.zeros((0, len(self.bench.task.chart)))
@@ -226,21 +226,12 @@ class Ours:
             self._fitted = (fold, self._fit(np.flatnonzero(self.bench.task.firms != fold)))
         return self._fitted[1]
 
-    def _fit(self, others: NDArray[np.int64]) -> Fitted:
+    def _fit(self, others: Ints) -> Fitted:
         bench, labels = self.bench, self.bench.task.labels[others]
-        part = parts_of(bench.task, others, INNER_PARTS)
         histories = [bench.histories[row] for row in others]
-        shape = (len(others), len(bench.task.chart))
-        bare, known = (np.zeros((*shape, LEARNED), np.float32) for _ in range(2))
-        for number in np.unique(part):
-            taught, rows = Taught(bench, others[part != number]), np.flatnonzero(part == number)
-            bare[rows] = taught.features(others[rows], [NOTHING] * len(rows))
-            known[rows] = taught.features(others[rows], [histories[row] for row in rows])
-        bare = bench.joined(others, bench.bare[others], bare, [NOTHING] * len(others))
-        known = bench.joined(others, bench.with_history[others], known, histories)
+        blocks, part = practised_blocks(bench, others)
         bounded = len(set(bench.task.firms[others])) == 1
-        blocks: tuple[Block, Block] = ((bare, labels, 1.0), (known, labels, 1.0))
-        priors = [None] if bench.world is None else [None, _prior(bench.world, bench.words.shape[2])]
+        priors = [None] if bench.prior is None else [None, bench.prior[: blocks[0][0].shape[2]]]
         fits = [fit_practised(blocks, part, Recipe(prior, bounded)) for prior in priors]
         best = max(fits, key=lambda fit: fit.likelihood)
         lists = np.unique(
@@ -263,19 +254,30 @@ class OursTwinOnly:
         task = bench.task
         self.learned = np.stack([predictor.learned.of_query(query, task.chart) for query in task.queries])
 
-    def scores(self, split: Split) -> Floats:
+    def scores(self, split: Split) -> AnyFloats:
         """See Method."""
         return np.concatenate([self.bench.asked(split), self.learned[split.asked]], axis=2) @ self.predictor.weights
 
-    def practice(self, fold: str, warm: bool) -> tuple[NDArray[np.int64], Floats]:
+    def practice(self, fold: str, warm: bool) -> tuple[Ints, AnyFloats]:
         """See Method."""
         others = np.flatnonzero(self.bench.task.firms != fold)
         features = self.bench.with_history if warm else self.bench.bare
         return others, np.concatenate([features[others], self.learned[others]], axis=2) @ self.predictor.weights
 
 
-def _prior(world: MappingPredictor, words: int) -> Floats:
-    """Return the weights that simulated companies gave, 0 for what they have not: of so many of words, of learned."""
-    own, learned = np.split(world.weights, [len(FEATURES)])
-    after = LEARNED - 1 - SIMULATED
-    return np.concatenate([own, np.zeros(SIMULATED), learned[:1], np.zeros(after + len(FADING) + words)])
+def practised_blocks(bench: Workbench, rows: Ints) -> tuple[tuple[Block, Block], Ints]:
+    """Return the features of rows without history and with it, and the part of each row.
+
+    What is learned from others is learned without the row's own part.
+    """
+    part = parts_of(bench.task, rows, INNER_PARTS)
+    histories, nothing = [bench.histories[row] for row in rows], [NOTHING] * len(rows)
+    bare, known = (np.zeros((len(rows), len(bench.task.chart), LEARNED), np.float32) for _ in range(2))
+    for number in np.unique(part):
+        taught, mine = Taught(bench, rows[part != number]), np.flatnonzero(part == number)
+        bare[mine] = taught.features(rows[mine], [NOTHING] * len(mine))
+        known[mine] = taught.features(rows[mine], [histories[place] for place in mine])
+    labels = bench.task.labels[rows]
+    cold = bench.joined(rows, bench.bare[rows], bare, nothing)
+    warm = bench.joined(rows, bench.with_history[rows], known, histories)
+    return ((cold, labels, 1.0), (warm, labels, 1.0)), part

@@ -8,22 +8,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
+from crewflow_assets.arrays import AnyFloats, Ints
 from crewflow_assets.cost_code_mapping.features import FEATURES
 
-Floats = NDArray[np.floating]
-
-Block = tuple[Floats, NDArray[np.int64], float]
+Block = tuple[AnyFloats, Ints, float]
 """Features of shape (rows, targets, features), the right target of each row, and the weight of a row."""
 
 EITHER_WAY = frozenset(
     ("cost_type_clash", "is_direct_cost", "is_expense", "is_income", "is_balance_sheet", "used_before")
 )
 PENALTY = 1e-3  # as in the product
-PRIOR_PENALTY = 1e-2  # of the distance to the prior; of five tried on the real lists
+PRIOR_STRENGTH = 56.0  # of the squared distance to the prior, beside 1 for a code's log likelihood; of four tried
 ITERATIONS = 150
 REFIT_ITERATIONS = 40
 SIMULATED = 6  # place, among what is learned, of what simulated companies taught
@@ -37,7 +35,7 @@ class Recipe:
     ``bounded``: whether what speaks for a target may not count against it.
     """
 
-    prior: Floats | None
+    prior: AnyFloats | None
     bounded: bool
 
 
@@ -46,13 +44,13 @@ class Practised:
     """A fitted ranker, and what rankers fitted on half of the codes said of the other half."""
 
     recipe: Recipe
-    weights: Floats
-    scores: tuple[Floats, ...]
+    weights: AnyFloats
+    scores: tuple[AnyFloats, ...]
     """Of each block."""
     likelihood: float
 
 
-def fit_practised(blocks: Sequence[Block], part: NDArray[np.int64], recipe: Recipe) -> Practised:
+def fit_practised(blocks: Sequence[Block], part: Ints, recipe: Recipe) -> Practised:
     """Fit on all codes, and on halves made of whole parts."""
     weights = fit_logit(blocks, recipe)
     scores = tuple(np.zeros(features.shape[:2]) for features, _, _ in blocks)
@@ -70,8 +68,8 @@ def fit_practised(blocks: Sequence[Block], part: NDArray[np.int64], recipe: Reci
 
 
 def fit_logit(
-    blocks: Sequence[Block], recipe: Recipe, *, start: Floats | None = None, iterations: int = ITERATIONS
-) -> Floats:
+    blocks: Sequence[Block], recipe: Recipe, *, start: AnyFloats | None = None, iterations: int = ITERATIONS
+) -> AnyFloats:
     """Return the weights that maximise the penalised likelihood.
 
     Args:
@@ -94,9 +92,9 @@ def fit_logit(
     ]
 
     centre = np.zeros(len(used)) if prior is None else prior[used] / scale
-    penalty = PENALTY if prior is None else PRIOR_PENALTY
+    penalty = PENALTY if prior is None else PRIOR_STRENGTH / count
 
-    def loss(w: Floats) -> tuple[float, Floats]:
+    def loss(w: AnyFloats) -> tuple[float, AnyFloats]:
         away = w - centre
         value, gradient = penalty * float(away @ away), 2 * penalty * away
         for x, labels, share in scaled:

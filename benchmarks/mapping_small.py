@@ -15,22 +15,14 @@ from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks.mapping import WARM, WORLD, run_task
-from benchmarks.mapping_data import Task, discover, held_by_one, sections_of
+from benchmarks.mapping_data import Task, discover, held_by_one
 from benchmarks.mapping_figures import FoldResult
-from benchmarks.mapping_world import END, fit_on_world
-from crewflow_assets.cost_code_mapping.chart import Chart, Source, Target, prepare
-from crewflow_assets.twin.charts import build_chart
-from crewflow_assets.twin.companies import Profile, draw_profile
-from crewflow_assets.twin.conventions import Convention, draw_convention
-from crewflow_assets.twin.cost_codes import draw_cost_codes
-from crewflow_assets.twin.income import draw_income_plan
-from crewflow_assets.twin.parameters import DEFAULTS
-from crewflow_assets.twin.randomness import Randomness
+from benchmarks.mapping_simulated import CODES, FIRMS, one_chart, simulated
+from crewflow_assets.cost_code_mapping.chart import Chart
 
-FIRMS, CODES, WIDTH = 5, 70, 100
+WIDTH = 100
 FEWEST = 20  # codes of a firm that is drawn
-COMPANIES = 40  # of a simulated world, of which one gives the chart and FIRMS the lists
-FIRST_WORLD = 401  # seeds of the training and the test companies are others
+FIRST_WORLD = 401  # seeds of the training and the test companies and of the prior are others
 
 console = Console(stderr=True)
 
@@ -60,46 +52,6 @@ def drawn(task: Task, seed: int) -> Task:
         sections=task.sections[rows],
         unseen=held_by_one([task.queries[row].source.name for row in rows], task.firms[rows]),
     )
-
-
-def one_chart(seed: int) -> Task:
-    """Simulate firms that file their codes into the chart of one contractor, each by its own convention."""
-    randomness = Randomness(seed)
-    profiles = [draw_profile(randomness, index, END, DEFAULTS) for index in range(1, COMPANIES + 1)]
-    owner = next(p for p in profiles if p.general and p.system == "quickbooks" and p.convention != "few_accounts")
-    income = draw_income_plan(randomness.generator(owner.id, "income"), owner)
-    chart = build_chart(randomness.generator(owner.id, "chart"), owner, _convention(randomness, owner), income)
-    place = {account.key: i for i, account in enumerate(chart.accounts)}
-    rng = np.random.default_rng(seed)
-    order = [p for p in profiles if p is not owner]
-    sources, labels, firms = [], [], []
-    for profile in [order[i] for i in rng.permutation(len(order))[:FIRMS]]:
-        convention = _convention(randomness, profile)
-        listed = draw_cost_codes(randomness.generator(profile.id, "cost codes"), profile, DEFAULTS)
-        for i in np.sort(rng.permutation(len(listed))[:CODES]):
-            line, code = listed[i].line, listed[i].code
-            account = chart.first(convention.roles(line.concept, line.cost_type, line.service))
-            written = (code.code, code.name, code.description, code.group, code.project_type)
-            sources.append(Source("cost_code", *written, profile.industry))
-            labels.append(place[account.key])
-            firms.append(profile.id)
-    by_firm = np.array(firms, object)
-    return Task(
-        name="simulated firms, one chart",
-        chart=Chart([Target(a.key, a.name, a.type, a.parent) for a in chart.accounts]),
-        queries=tuple(prepare(sources)),
-        labels=np.array(labels, np.int64),
-        accepted=tuple(frozenset([label]) for label in labels),
-        firms=by_firm,
-        sections=sections_of(by_firm, [source.code for source in sources]),
-        unseen=held_by_one([source.name for source in sources], firms),
-        notes=(),
-    )
-
-
-def _convention(randomness: Randomness, profile: Profile) -> Convention:
-    rng = randomness.generator(profile.id, "convention")
-    return draw_convention(rng, profile.convention, profile.core, profile.performed, profile.service, DEFAULTS)
 
 
 def small_sets(tasks: list[Task], draws: int) -> Iterator[Task]:
@@ -141,9 +93,9 @@ def main(
     results: list[FoldResult] = []
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task("training on simulated companies", total=world)
-        predictor = fit_on_world(world, lambda done: progress.update(bar, completed=done))
+        taught = simulated(world, lambda done: progress.update(bar, completed=done))
         for task in small_sets(drawable, draws):
-            results += run_task(task, predictor, quick=False, progress=progress)
+            results += run_task(task, taught, quick=False, progress=progress)
     print_small(sorted(results, key=lambda result: result.dataset.endswith(WARM)))
 
 

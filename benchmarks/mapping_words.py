@@ -7,14 +7,12 @@ may be rare in the other. Headings are read by themselves, under which a name th
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
 from benchmarks.mapping_data import Task
+from crewflow_assets.arrays import Singles
 from crewflow_assets.cost_code_mapping.text import spoken, stacked, unordered, vectors, words
 from crewflow_assets.encoder import encoder
-
-Floats = NDArray[np.float32]
 
 OPPOSITES = (
     *(("internal", "external"), ("interior", "exterior"), ("internal", "exterior"), ("interior", "external")),
@@ -24,7 +22,7 @@ OPPOSITES = (
 )
 
 
-def word_features(task: Task) -> Floats:
+def word_features(task: Task) -> Singles:
     """Return them for every code and target, shape (codes, targets, features); those of headings if there are any."""
     names = [frozenset(words(query.source.name)) for query in task.queries]
     titles = [frozenset(words(target.name)) for target in task.chart.targets]
@@ -35,7 +33,7 @@ def word_features(task: Task) -> Floats:
     return np.stack(found, axis=-1).astype(np.float32)
 
 
-def _shared(names: Sequence[frozenset[str]], titles: Sequence[frozenset[str]]) -> list[Floats]:
+def _shared(names: Sequence[frozenset[str]], titles: Sequence[frozenset[str]]) -> list[Singles]:
     """Return which part of each name, and of each title, the shared words are by rarity, and the rarest of them."""
     place = {word: i for i, word in enumerate(sorted(frozenset().union(*names, *titles)))}
 
@@ -57,7 +55,7 @@ def _shared(names: Sequence[frozenset[str]], titles: Sequence[frozenset[str]]) -
     return [shared / whole[0][:, None], shared / whole[1], rarest]
 
 
-def _opposite(task: Task) -> Floats:
+def _opposite(task: Task) -> Singles:
     """Return 1 where a name has a word and the title or its parents have its opposite, and neither has both."""
     names = [frozenset(words(query.source.name)) for query in task.queries]
     titles = [frozenset(words(target.context)) for target in task.chart.targets]
@@ -70,7 +68,7 @@ def _opposite(task: Task) -> Floats:
     return found.astype(np.float32)
 
 
-def _of_headings(task: Task) -> list[Floats]:
+def _of_headings(task: Task) -> list[Singles]:
     """Return cosines of heading and title, of both with the name, and of the heading with the title's parents."""
     encode, chart = encoder().encode, task.chart
     headings = encode([unordered(query.source.group or query.source.name) for query in task.queries])

@@ -1,10 +1,12 @@
 """Simulated companies for the mapping benchmarks: as the feature table reads them, and the predictor they train."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pandas as pd
 
+from crewflow_assets.arrays import AnyFloats
 from crewflow_assets.cost_code_mapping.model import MappingPredictor, fit
 from crewflow_assets.cost_code_mapping.table import CompanyRecords, PastDecision, feature_table
 from crewflow_assets.store.tables import Account, SourceItem
@@ -13,6 +15,18 @@ from crewflow_assets.twin.world import build_world
 
 END = datetime(2026, 6, 30, tzinfo=UTC)
 TRAINING_SEED, TEST_SEED = 101, 202
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Simulated:
+    """What simulated companies teach.
+
+    ``predictor``: the product's model.
+    ``prior``: weights of the benchmark's ranker, those of headings last.
+    """
+
+    predictor: MappingPredictor
+    prior: AnyFloats
 
 
 def companies(seed: int, count: int) -> Iterator[Company]:

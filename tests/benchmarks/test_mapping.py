@@ -133,9 +133,10 @@ def test_no_method_sees_a_label_that_is_held_out(data: Path, repeats: int) -> No
 def test_runs_and_writes_a_record_for_each_method_and_firm(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from benchmarks import mapping
+    from benchmarks import mapping, mapping_simulated
 
     monkeypatch.setattr(mapping, "QUICK_WORLD", 2)
+    monkeypatch.setattr(mapping_simulated, "CODES", 12)
     write(data / "company_to_quickbooks.csv", [*mappings(("firm a", "firm b")), *mappings(("firm z",))[:2]])
     file = tmp_path / "out.json"
     result = CliRunner().invoke(

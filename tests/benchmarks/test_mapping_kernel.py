@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from benchmarks.mapping_kernel import LABEL_NOISE, TITLE_NOISE, Kernel, KernelHead
+from crewflow_assets.arrays import Floats, Ints
 from crewflow_assets.cost_code_mapping.text import grams
 
 LABELS = np.array([0, 0, 1, 1, 2, 2])
-NOTHING: NDArray[np.int64] = np.zeros(0, np.int64)
+NOTHING: Ints = np.zeros(0, np.int64)
 
 
 @pytest.fixture
@@ -21,14 +21,14 @@ def kernel() -> Kernel:
     return Kernel.of([unit[:6], unit[6:]], [names, titles], LABELS)
 
 
-def posterior(kernel: Kernel, labelled: list[int], asked: int) -> NDArray[np.float64]:
+def posterior(kernel: Kernel, labelled: list[int], asked: int) -> Floats:
     """Rasmussen & Williams 2006, 2.23, all at once."""
     count = len(LABELS)
     examples = [*labelled, *range(count, len(kernel.values))]
     noise = [LABEL_NOISE] * len(labelled) + [TITLE_NOISE] * 3
     targets = np.eye(3)[[*LABELS[labelled], 0, 1, 2]]
     weights = np.linalg.solve(kernel.values[np.ix_(examples, examples)] + np.diag(noise), targets)
-    found: NDArray[np.float64] = kernel.values[asked, examples] @ weights
+    found: Floats = kernel.values[asked, examples] @ weights
     return found
 
 

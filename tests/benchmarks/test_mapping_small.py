@@ -1,15 +1,15 @@
-"""Small sets: firms and codes are drawn whole, and simulated firms share one contractor's chart."""
+"""Small sets: firms and codes are drawn whole; every method is asked the same."""
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from benchmarks import mapping, mapping_small
+from benchmarks import mapping, mapping_simulated, mapping_small
 from benchmarks.mapping_data import Task
-from benchmarks.mapping_small import drawn, one_chart, print_small
+from benchmarks.mapping_simulated import one_chart
+from benchmarks.mapping_small import drawn, print_small
 from crewflow_assets.cost_code_mapping.text import normalised
 
 SEED = 401
@@ -18,16 +18,6 @@ SEED = 401
 @pytest.fixture(scope="module")
 def task() -> Task:
     return one_chart(SEED)
-
-
-def test_simulated_firms_file_into_one_chart_by_their_own_conventions(task: Task) -> None:
-    assert len(task.folds) == mapping_small.FIRMS
-    assert max(np.sum(task.firms == firm) for firm in task.folds) <= mapping_small.CODES
-    mostly = {np.bincount(task.labels[task.firms == firm]).argmax() for firm in task.folds}
-    assert len(mostly) > 1
-    again = one_chart(SEED)
-    np.testing.assert_array_equal(task.labels, again.labels)
-    assert {q.source.name for q in task.queries} != {q.source.name for q in one_chart(SEED + 1).queries}
 
 
 def test_a_drawn_set_keeps_what_each_code_accepts(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,9 +39,9 @@ def test_a_drawn_set_keeps_what_each_code_accepts(task: Task, monkeypatch: pytes
 
 def test_prints_every_method_on_simulated_firms_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("FIRMS", 2), ("CODES", 12)):
-        monkeypatch.setattr(mapping_small, name, value)
+        monkeypatch.setattr(mapping_simulated, name, value)
     monkeypatch.setattr(mapping, "REPEATS", 1)
-    monkeypatch.setattr(mapping_small, "fit_on_world", lambda _count, _progress: None)
+    monkeypatch.setattr(mapping_small, "simulated", lambda _count, _progress: None)
     app = typer.Typer()
     app.command()(mapping_small.main)
     result = CliRunner().invoke(app, ["--draws", "1"])
@@ -83,7 +73,7 @@ def test_a_list_of_small_firms_is_skipped_with_the_reason(tmp_path: Path, monkey
         return []
 
     monkeypatch.setattr(mapping_small, "run_task", run_task)
-    monkeypatch.setattr(mapping_small, "fit_on_world", lambda _count, _progress: None)
+    monkeypatch.setattr(mapping_small, "simulated", lambda _count, _progress: None)
     app = typer.Typer()
     app.command()(mapping_small.main)
     result = CliRunner().invoke(app, ["--data", str(tmp_path), "--draws", "1"])

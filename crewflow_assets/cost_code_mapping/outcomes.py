@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from crewflow_assets.cost_code_mapping.ledger import PERSON
-from crewflow_assets.monitoring.hook import WORDS, Basis, Described, Logged, Monitored, Seen, inverse
+from crewflow_assets.monitoring.hook import SLOW_CLOCK, WORDS, Basis, Described, Logged, Monitored, Seen, inverse
 from crewflow_assets.store.database import batched
 from crewflow_assets.store.tables import Event
 
@@ -30,7 +30,7 @@ class MappingOutcomes(Monitored):
     def seen(self, session: Session, logged: Sequence[Logged]) -> dict[str, Seen]:
         """Replay the decisions on each item since the first prediction; what was taken back again judges nothing."""
         by_id = {one.id: one for one in logged}
-        since = min(one.created_at for one in logged)
+        since = min(one.created_at for one in logged) - SLOW_CLOCK
         companies = sorted({one.company_id for one in logged if one.company_id is not None})
         found: dict[str, Seen] = {}
         for part in batched(companies):

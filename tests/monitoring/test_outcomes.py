@@ -34,7 +34,7 @@ def suggestion(prediction_id: str = "p-1", *, automatic: bool = False, **changes
     return row(prediction_id, "cost_code_mapping", MONDAY, inputs=CODE, output=output, **changes)
 
 
-def decision(target: str | None, hour: int, **changes: Any) -> None:
+def decision(target: str | None, hour: int, *, before: timedelta = timedelta(0), **changes: Any) -> None:
     payload = {
         "system": "sage",
         "source_code": "E-1",
@@ -42,7 +42,7 @@ def decision(target: str | None, hour: int, **changes: Any) -> None:
         "target_code": target,
         "decided_by": "dana",
     } | changes
-    post("mapping_decision", payload, MONDAY + hour * HOUR)
+    post("mapping_decision", payload, MONDAY + hour * HOUR - before)
 
 
 @pytest.fixture
@@ -89,6 +89,17 @@ def test_a_refusal_by_the_other_side_judges_nobody(companies: None) -> None:
     decision("50100", 1, prediction_id="p-1", method="model", decided_by="platform")
     decision(None, 2, action="undo", decided_by="outbox")
     assert found(COST_CODE_MAPPING) == {}
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_mapping_is_judged_by_a_caller_with_a_slow_clock_too(companies: None, earlier: bool) -> None:
+    log(suggestion() | {"created_at": MONDAY + 2 * HOUR})
+    if earlier:
+        log(suggestion("p-0"))
+    decision("60000", 1)  # earlier still, and of no prediction: it judges none
+    decision("50100", 2, prediction_id="p-1", before=timedelta(seconds=90))
+    assert found(COST_CODE_MAPPING)["p-1"].right
+    assert "p-0" not in found(COST_CODE_MAPPING)
 
 
 def test_another_companys_decision_is_not_joined(companies: None) -> None:

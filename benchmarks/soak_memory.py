@@ -104,13 +104,9 @@ def growth(samples: Sequence[Sample]) -> Growth | None:
     """
     from scipy import stats
 
-    by_worker: dict[int, list[tuple[float, float]]] = defaultdict(list)
-    for at, held in samples:
-        for pid, one in held.items():
-            if one.worked >= WARM_SECONDS:
-                by_worker[pid].append((at, one.size / MIB))
+    warm = [(at, {pid: one for pid, one in held.items() if one.worked >= WARM_SECONDS}) for at, held in samples]
     moments, sizes, used = [], [], 0
-    for found in by_worker.values():
+    for found in by_worker(warm).values():
         minutes: dict[int, list[float]] = defaultdict(list)
         for at, size in found:
             minutes[int((at - found[0][0]) // MINUTE)].append(size)

@@ -27,12 +27,24 @@ class BatchModel:
 
 
 def _cells(row: Mapping[Hashable, Any]) -> dict[str, Any]:
-    """Return the cells that hold something, by column; arrays, as Parquet files give them, as lists."""
-    import numpy as np
+    """Return the cells that hold something, by column, as plain values; within nested cells too."""
     import pandas as pd
 
-    found = {str(name): value.tolist() if isinstance(value, np.ndarray) else value for name, value in row.items()}
+    found = {str(name): _plain(value) for name, value in row.items()}
     return {name: value for name, value in found.items() if not (pd.api.types.is_scalar(value) and pd.isna(value))}
+
+
+def _plain(value: Any) -> Any:
+    """Return a cell with lists for the arrays that Parquet files give, at every depth."""
+    import numpy as np
+
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {name: _plain(member) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(member) for member in value]
+    return value
 
 
 def _load_pyfunc(path: str) -> BatchModel:

@@ -190,10 +190,11 @@ def describe(spec: ModelSpec) -> list[VersionInfo]:
 
 
 @_reaching()
-def run_of(spec: ModelSpec, number: int) -> str | None:
-    """Return the run that made a version, or None where there is no such version; cheap enough to poll.
+def run_of(spec: ModelSpec, number: int) -> str:
+    """Return the run that made a version; cheap enough to poll.
 
     Raises:
+        NotFoundError: there is no such version.
         RegistryAwayError: the registry cannot be read.
     """
     from mlflow.exceptions import MlflowException
@@ -203,7 +204,7 @@ def run_of(spec: ModelSpec, number: int) -> str | None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        return None
+        raise NotFoundError(f"{spec.name} has no version {number}") from error
     return _run_id(version)
 
 

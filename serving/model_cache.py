@@ -38,8 +38,8 @@ class Registry(Protocol):
     def alias_numbers(self, spec: ModelSpec) -> dict[str, int]:
         """Return which version each alias points at."""
 
-    def run_of(self, spec: ModelSpec, number: int) -> str | None:
-        """Return the run that made a version; None where there is no such version."""
+    def run_of(self, spec: ModelSpec, number: int) -> str:
+        """Return the run that made a version, or raise NotFoundError."""
 
     def describe(self, spec: ModelSpec) -> Sequence[VersionInfo]:
         """Return all registered versions, newest first."""
@@ -116,7 +116,11 @@ class ModelCache:
         return CachedModel(spec.code().load(folder), info.label, info.number, info.run_id, tuple(info.aliases))
 
     def run_of(self, spec: ModelSpec, number: int) -> str | None:
-        """Return the run that made a version of the registry; None where that cannot be said at present."""
+        """Return the run that made a version of the registry; None where that cannot be said at present.
+
+        Raises:
+            NotFoundError: there is no such version.
+        """
         try:
             return self._registry.run_of(spec, number)
         except NotReadyError:  # told of by `alias_numbers`

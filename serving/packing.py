@@ -4,6 +4,7 @@
 store, with every package hidden that was not declared.
 """
 
+import fcntl
 import json
 import os
 import sys
@@ -67,6 +68,13 @@ def unpack() -> None:
     if not PACKED.is_dir():
         return
     root = get_settings().root
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / ".unpacking").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several services may start on one home
+        _unpack(root)
+
+
+def _unpack(root: Path) -> None:
     for packed in (PACKED / "models").iterdir():
         target = root / "models" / packed.name
         if _read_at(target) < _read_at(packed):

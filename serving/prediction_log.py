@@ -10,11 +10,12 @@ from functools import cached_property
 from typing import Any
 
 from pydantic_core import to_json
+from sqlalchemy import Insert, insert
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from crewflow_assets.settings import get_settings
-from crewflow_assets.store.database import transaction
-from crewflow_assets.store.many_rows import insert_at_once
+from crewflow_assets.store.database import JsonText, insert_into, transaction
 from crewflow_assets.store.tables import Prediction
 from serving import metrics
 from serving.served import Served
@@ -27,7 +28,8 @@ ROWS_PER_WRITE = 500
 PARTS_AT_ONCE = 20
 MOST_WAITING = 50_000
 MOST_RETRY_SECONDS = 5.0
-TABLE = Prediction.metadata.tables[Prediction.__tablename__]
+ROWS = Prediction.metadata.tables[Prediction.__tablename__]
+"""The table and not the class: nothing has to be known of rows that are only written."""
 
 
 @dataclass(slots=True)
@@ -209,8 +211,9 @@ class PredictionLog:
         With ``again``, rows may be there already, also written by another worker at this moment.
         """
         try:
+            ready = [{**row, "inputs": _text(row["inputs"]), "output": _text(row["output"])} for row in rows]
             with transaction() as session:
-                insert_at_once(session, TABLE, rows, again=again)
+                session.execute(_insert_new(session) if again else insert(ROWS), ready)
         except SQLAlchemyError as error:
             metrics.WRITE_FAILURES.inc()
             if not isinstance(error, DataError | IntegrityError):
@@ -265,3 +268,17 @@ class PredictionLog:
             logger.info("%d predictions of the spool are logged", len(rows))
         self._pause = 0.0
         return not self._more_to_replay
+
+
+def _text(value: dict[str, Any]) -> JsonText:
+    """Return plain JSON values as text, as they were answered: what is no number is null.
+
+    The engine's own way, which looks for values that are not plain, takes three times as long.
+    """
+    return JsonText(to_json(value, inf_nan_mode="null"), "utf-8")
+
+
+def _insert_new(session: Session) -> Insert:
+    """Return the statement that leaves rows alone whose id is there already."""
+    statement: Insert = insert_into(session, ROWS).on_conflict_do_nothing(index_elements=["id"])
+    return statement

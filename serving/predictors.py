@@ -89,7 +89,11 @@ class Source(Protocol):
         """Return which version each alias points at."""
 
     def run_of(self, spec: ModelSpec, number: int) -> str | None:
-        """Return the run that made a version; None where that cannot be said at present."""
+        """Return the run that made a version; None where that cannot be said at present.
+
+        Raises:
+            NotFoundError: there is no such version.
+        """
 
     def describe(self, spec: ModelSpec) -> Sequence[VersionInfo]:
         """Return all registered versions, newest first."""
@@ -202,7 +206,11 @@ class Predictors:
         if now < self._runs_agreed.get(spec.name, 0.0) + RUNS_SECONDS:
             return False
         for model in self.loaded(spec).values():
-            if self.source.run_of(spec, model.number) not in (None, model.run_id):
+            try:
+                run = self.source.run_of(spec, model.number)
+            except NotFoundError:  # fewer versions than before
+                return True
+            if run not in (None, model.run_id):
                 return True
         self._runs_agreed[spec.name] = now
         return False

@@ -82,7 +82,10 @@ class Runtime:
 
 
 def _settle() -> None:
-    """Keep what was loaded out of every later collection: it cut p99 by half. What was kept before may go now."""
+    """Keep what was loaded out of every later collection: it cut p99 by half. What was kept before may go now.
+
+    The worker stands still meanwhile, some .4 s at 1.5 million objects.
+    """
     gc.unfreeze()
     gc.collect()
     gc.freeze()

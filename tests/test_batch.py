@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from pydantic import ValidationError
 
 from crewflow_assets import registry
-from crewflow_assets.batch import BatchModel
+from crewflow_assets.batch import BatchModel, _cells
 from crewflow_assets.cost_code_mapping.model_spec import COST_CODE_MAPPING
 from tests.registering import new_version
 from tests.worlds import predictor
@@ -43,6 +44,12 @@ def test_empty_cells_are_left_out_and_wrong_ones_refused(home: Path) -> None:
     assert len(model.predict(FRAME)) == 2
     with pytest.raises(ValidationError, match="target_system"):
         model.predict(FRAME.assign(target_system="Quick Books"))
+
+
+def test_arrays_are_lists_at_every_depth() -> None:
+    found = _cells({"a": np.array([{"b": np.array([1, 2])}], object), "c": {"d": (1.5, None)}, "e": float("nan")})
+    assert found == {"a": [{"b": [1, 2]}], "c": {"d": [1.5, None]}}
+    assert all(type(value) is int for value in found["a"][0]["b"])
 
 
 def test_cells_as_parquet_gives_them_are_answered_alike(home: Path, tmp_path: Path) -> None:

@@ -42,7 +42,8 @@ def test_a_registered_version_is_described_found_loaded_and_promoted(mlflow_home
     loaded = registry.load(SPEC, "champion")
     assert (loaded.label, loaded.number, loaded.aliases) == ("1.0", 1, ("champion",))
     assert registry.run_of(SPEC, 1) == version.run_id != ""
-    assert registry.run_of(SPEC, 2) is None
+    with pytest.raises(NotFoundError, match="has no version 2"):
+        registry.run_of(SPEC, 2)
     assert isinstance(loaded.predictor, MappingPredictor)
     np.testing.assert_array_equal(loaded.predictor.weights, model.weights)
     assert (loaded.predictor.threshold, loaded.predictor.person_stands) == (0.93, 0.98)

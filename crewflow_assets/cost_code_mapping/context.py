@@ -24,7 +24,7 @@ from crewflow_assets.store.tables import Account, Company, Mapping, SourceItem
 KEPT_COMPANIES = 256
 KEPT_CHARTS = 32
 KEPT_ROWS = 200_000
-"""Of kept companies together, and of kept charts together: items and accounts, each some 3 to 5 kB."""
+"""Of kept companies together, and of kept charts together: items and accounts (bytes each: docs/soak.md)."""
 MOST_PREPARED_AT_ONCE = 2000
 """Accounts of a chart that a request may wait for: about ten seconds when no text of it was ever encoded."""
 PATIENCE_SECONDS = 1.0
@@ -143,10 +143,7 @@ class Charts:
             if chart is None:
                 chart = self._charts[targets] = Future()
             self._charts.move_to_end(targets)
-            while len(self._charts) > 1 and (
-                len(self._charts) > self._most or sum(map(len, self._charts)) > KEPT_ROWS
-            ):
-                self._charts.popitem(last=False)
+            self._let_go()
         large = len(targets) > MOST_PREPARED_AT_ONCE
         if begin and large:
             Thread(target=self._prepare, args=(targets, chart), name="chart", daemon=True).start()
@@ -159,6 +156,16 @@ class Charts:
                 f"the chart of {len(targets):,} accounts is being prepared, which takes up to some minutes the first "
                 "time; send the request again"
             ) from error
+
+    def _let_go(self) -> None:
+        """Let go of those asked for longest ago; not of one that is being prepared, which would only begin anew."""
+        rows = sum(map(len, self._charts))
+        *others, _ = self._charts.items()
+        for targets in [one for one, chart in others if chart.done()]:
+            if len(self._charts) <= self._most and rows <= KEPT_ROWS:
+                return
+            del self._charts[targets]
+            rows -= len(targets)
 
     def _prepare(self, targets: tuple[Target, ...], chart: "Future[Chart]") -> None:
         try:

@@ -81,7 +81,7 @@ def _training(spec: ModelSpec, version: VersionInfo) -> str:
             f"- It is a {version.tags[registry.ROLE]}; seed {known['seed']}, "
             f"feature table `{known['feature_hash']}`, code `{known['code_hash']}`.",
             f"- Retrained by the cron `{spec.retrain_cron}` (UTC)"
-            + "".join(f"; also triggered by {trigger.reason.replace('_', ' ')}" for trigger in spec.triggers)
+            + "".join(f"; also by its trigger {trigger.reason.replace('_', ' ')}" for trigger in spec.triggers)
             + ".",
             f"- Packages: {packages}.",
         ]

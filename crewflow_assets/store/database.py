@@ -1,5 +1,6 @@
 """Connections to the operational database, SQLite in WAL mode or PostgreSQL, and transactions on them."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -41,17 +42,28 @@ def _use_sqlite_transactions(engine: Engine) -> None:
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
 
+class JsonText(str):
+    """JSON that is text already, and goes into a JSON column as it is."""
+
+    __slots__ = ()
+
+
+def _json_text(value: Any) -> str:
+    return value if isinstance(value, JsonText) else json.dumps(value)
+
+
 @lru_cache(maxsize=8)
 def engine_for(url: str) -> Engine:
     """Return the one engine of this process for a database URL."""
     parsed = make_url(url)
     # parameters are customers' names, and errors are logged: they are hidden
+    options = {"hide_parameters": True, "json_serializer": _json_text}
     if parsed.get_backend_name() != "sqlite":
         reached = {"options": "-c timezone=utc", "connect_timeout": CONNECT_SECONDS}
-        return create_engine(parsed, pool_pre_ping=True, hide_parameters=True, connect_args=reached)
+        return create_engine(parsed, pool_pre_ping=True, connect_args=reached, **options)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed, hide_parameters=True)
+    engine = create_engine(parsed, **options)
     _use_sqlite_transactions(engine)
     return engine
 

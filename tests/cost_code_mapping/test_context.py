@@ -65,6 +65,21 @@ def test_charts_are_kept_up_to_so_many_accounts(monkeypatch: pytest.MonkeyPatch)
     assert prepared == [1, 2, 1, 2], "the one that is asked about stays"
 
 
+def test_a_chart_is_kept_while_it_is_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context, "KEPT_ROWS", 1)
+    monkeypatch.setattr(context, "MOST_PREPARED_AT_ONCE", 0)
+    monkeypatch.setattr(context, "PATIENCE_SECONDS", 0.01)
+    go = Event()
+    prepared, charts = counted(monkeypatch, go), Charts()
+    for targets in (PAINT, ROOF) * 3:
+        with pytest.raises(NotReadyError):
+            charts.of(targets)
+    monkeypatch.setattr(context, "PATIENCE_SECONDS", SECONDS)
+    go.set()
+    assert [len(charts.of(targets)) for targets in (PAINT, ROOF)] == [2, 1]
+    assert sorted(prepared) == [1, 2]
+
+
 def test_of_a_company_one_context_is_kept_and_of_many_companies_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[tuple[str, ...]] = []
 

@@ -69,7 +69,7 @@ def sensed(at: datetime, status: dg.DagsterRunStatus | None = None) -> list[Any]
         return list(unscored(dg.build_sensor_context(instance=instance)))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("at", ["2026-03-02T12:00:00", "noon"])
+@pytest.mark.parametrize("at", ["2026-03-02T12:00:00", "noon", "5"])
 def test_a_moment_that_is_none_is_refused_by_name(code: Code, at: str) -> None:
     config = dg.RunConfig(ops={"integrations__watch": WatchConfig(at=at)})
     with pytest.raises(dg.Failure, match=f"at is '{at}': give a moment with its time zone, such as 20"):

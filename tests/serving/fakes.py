@@ -169,9 +169,11 @@ class FakeSource:
         self._check()
         return dict(self.aliases)
 
-    def run_of(self, spec: ModelSpec, number: int) -> str | None:  # noqa: ARG002
+    def run_of(self, spec: ModelSpec, number: int) -> str:
         self._check()
-        return "r-1" if number in self.labels else None
+        if number not in self.labels:
+            raise NotFoundError(f"{spec.name} has no version {number}")
+        return "r-1"
 
     def describe(self, spec: ModelSpec) -> list[FakeVersion]:  # noqa: ARG002
         self._check()

@@ -60,9 +60,11 @@ class FolderRegistry:
         self.check()
         return dict(self.aliases)
 
-    def run_of(self, spec: ModelSpec, number: int) -> str | None:  # noqa: ARG002
+    def run_of(self, spec: ModelSpec, number: int) -> str:  # noqa: ARG002
         self.check()
-        return self.run_id if (self.root / str(number)).exists() else None
+        if not (self.root / str(number)).exists():
+            raise NotFoundError(f"{SPEC.name} has no version {number}")
+        return self.run_id
 
     def describe(self, spec: ModelSpec) -> Sequence[VersionInfo]:  # noqa: ARG002
         return []
@@ -129,6 +131,23 @@ def test_a_running_server_takes_up_a_registry_that_was_made_anew_with_the_same_n
     anew.away = AWAY
     assert not predictors.refresh()
     assert said(predictors) == f"{champion}, trained anew"
+
+
+def test_a_version_that_a_rebuilt_registry_lacks_is_let_go_of(
+    registry: FolderRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictors, cache = started(registry)
+    registry.add(5, "five")
+    assert said(predictors, "1.5") == "five"
+    anew = FolderRegistry(registry.root.with_name("anew"), {"champion": 6}, run_id="r-2")
+    anew.add(6, "six")
+    monkeypatch.setattr(cache, "_registry", anew)
+    monkeypatch.setattr("serving.predictors.RUNS_SECONDS", 0.0)
+    assert predictors.refresh()
+    assert said(predictors) == "six"
+    with pytest.raises(NotFoundError):
+        said(predictors, "1.5")
+    assert not predictors.refresh()
 
 
 def test_a_server_starts_from_the_copy(registry: FolderRegistry) -> None:

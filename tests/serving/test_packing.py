@@ -3,8 +3,10 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from sqlalchemy import Engine, func, select
@@ -84,6 +86,23 @@ def test_unpacking_fills_a_home_and_leaves_what_is_newer_there(home: Path, monke
     assert [path.name for path in sorted((models / "older").iterdir())] == ["10", "aliases.json"]
     assert (home / "encoder" / "abc").is_dir()
     assert get_settings().encoder == str(home / "encoder" / "abc")
+
+
+def test_services_that_start_together_unpack_in_turn(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = home / "bento" / "packed"
+    for number in range(20):
+        copied(packed / "models" / f"m-{number}", 10)
+    monkeypatch.setattr(packing, "PACKED", packed)
+    together = Barrier(4)
+
+    def start() -> None:
+        together.wait()
+        unpack()
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(start) for _ in range(4)]:
+            done.result()
+    assert len(list((get_settings().root / "models").iterdir())) == 20
 
 
 def test_the_rehearsed_store_knows_what_the_models_are_asked_without_options(sqlite_store: Engine) -> None:

@@ -20,6 +20,7 @@ from crewflow_assets.store.database import reading
 from crewflow_assets.store.tables import Prediction
 from serving.client import MLClient, MLProblem
 from serving.prediction_log import PredictionLog
+from serving.service import WORKER_ENVIRONMENT
 from tests.serving import small_model
 from tests.serving.conftest import MAPPING_INPUT, add_company, bearer, new_key
 
@@ -31,7 +32,7 @@ POLL_SECONDS = 40.0
 @pytest.fixture
 def environment(sqlite_store: Engine, home: Path) -> dict[str, str]:
     return {
-        **{name: os.environ[name] for name in os.environ.keys() - {"PROMETHEUS_MULTIPROC_DIR", "OMP_NUM_THREADS"}},
+        **{name: os.environ[name] for name in os.environ.keys() - {"PROMETHEUS_MULTIPROC_DIR", *WORKER_ENVIRONMENT}},
         "CREWFLOW_HOME": str(home),
         "BENTOML_HOME": str(home / "bentoml"),
     }
@@ -95,9 +96,9 @@ def test_the_gateway_from_start_to_end(
     platform, _ = new_key(None)
     assert httpx.get(f"{url}/livez").status_code == 200
     workers = psutil.Process(process.pid).children(recursive=True)
-    assert {
-        worker.environ()["OMP_NUM_THREADS"] for worker in workers if "worker.service" in str(worker.cmdline())
-    } == {"1"}
+    serving = [worker.environ() for worker in workers if "worker.service" in str(worker.cmdline())]
+    assert serving
+    assert all(one.items() >= WORKER_ENVIRONMENT.items() for one in serving)
     nothing = httpx.post(f"{url}/v1/cost_code_mapping/predict", json=MAPPING_INPUT, headers=bearer(token))
     assert nothing.status_code == 503
     assert "crewflow" in nothing.json()["detail"]

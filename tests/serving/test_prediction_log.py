@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,15 @@ def away(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         raise OperationalError("insert", {}, OSError("away"))
 
     return lambda: monkeypatch.setattr(prediction_log, "transaction", unreachable)
+
+
+def test_what_is_no_number_is_null_in_both_databases(store: Engine) -> None:
+    log = PredictionLog()
+    log.start()
+    log.add([replace(served("p-1"), output={"said": "é", "score": float("nan"), "more": [float("inf"), 1.5]})])
+    assert log.flush(within_seconds=WITHIN)
+    log.stop()
+    assert stored()["p-1"].output == {"said": "é", "score": None, "more": [None, 1.5]}
 
 
 def test_rows_wait_on_disk_and_are_written_when_the_database_is_back(

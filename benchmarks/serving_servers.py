@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter, sleep
@@ -118,8 +118,11 @@ class Running:
     def worked(self) -> float:
         """Return the processor time in seconds that the process and those that it started have taken so far."""
         first = psutil.Process(self.pid)
-        times = [process.cpu_times() for process in (first, *first.children(recursive=True))]
-        return float(sum(time.user + time.system for time in times))
+        total = 0.0
+        for process in (*first.children(recursive=True), first):
+            with suppress(psutil.NoSuchProcess):  # it has ended, and its time counts among its parent's children's
+                total += sum(process.cpu_times()[:4])  # user, system, and those of children that have ended
+        return total
 
 
 @contextmanager

@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 
 from benchmarks.serving_cases import CASES, Case, timed
-from benchmarks.serving_figures import BATCH, SINGLE, Found, Measured, Probed, markdown, ratios, write_plots
+from benchmarks.serving_figures import (
+    BATCH,
+    LOGS,
+    SINGLE,
+    Found,
+    Measured,
+    Probed,
+    Ratio,
+    markdown,
+    ratios,
+    write_plots,
+)
 from benchmarks.serving_load import Plan, RefusedError, drive
 from benchmarks.serving_servers import DESIGN, MLFLOW, OURS, UNLOGGED, Server, encoded, servers
 from crewflow_assets.models import MODEL_SPECS
@@ -126,7 +137,8 @@ def test_ratios_compare_round_with_round_and_rows_with_rows(tmp_path: Path) -> N
             measured(OURS, SINGLE, 1, (100.0, 50.0, 90.0)),
             measured(DESIGN, SINGLE, 1, (20.0, 10.0, 60.0)),
             measured(MLFLOW, SINGLE, 1, (50.0, 50.0, 45.0)),
-            measured(UNLOGGED, SINGLE, 1, (100.0, 100.0, 90.0)),
+            measured(OURS, LOGS, 1, (100.0, 50.0, 90.0, 80.0)),
+            measured(UNLOGGED, LOGS, 1, (100.0, 100.0, 90.0, 80.0)),
             measured(OURS, BATCH, 100, (10.0, 5.0, 9.0)),
         ),
         {"encode": 4.0},
@@ -137,7 +149,7 @@ def test_ratios_compare_round_with_round_and_rows_with_rows(tmp_path: Path) -> N
     assert by_name["requests/s, ours over the PRD's design"].verdict == "yes"
     assert by_name["requests/s, ours over mlflow models serve"].verdict == "**no**"
     assert by_name["rows/s, batch over single"].value == pytest.approx(10)
-    assert by_name["processor time of a request without logs over with"].rounds == (1.0, 0.5, 1.0)
+    assert by_name["processor time of a request without logs over with"].rounds == (1.0, 0.5, 1.0, 1.0)
     text = markdown(found)
     assert "| batch | **crewflow gateway** | 9.0 | 900 | 5.0 – 10.0 | 111.1 | 198.2 | 0.56 |" in text
     assert "| quick | 9.00 | 0.700, 0.900 | 1 | yes |" in text
@@ -146,7 +158,14 @@ def test_ratios_compare_round_with_round_and_rows_with_rows(tmp_path: Path) -> N
     assert {file.name for file in tmp_path.iterdir()} == {
         "serving-m-single.png",
         "serving-m-batch.png",
+        "serving-m-single-in-pairs.png",
     }
+
+
+def test_a_ratio_has_the_interval_of_its_median_and_of_few_rounds_their_range() -> None:
+    assert Ratio("few", (3.0, 1.0, 2.0), None).bounds == (1.0, 3.0)
+    # of 10 values, the 2nd and the 9th bound the median with 97.9 %, the 3rd and the 8th with 89.1 %
+    assert Ratio("many", tuple(float(n) for n in (5, 1, 9, 3, 7, 10, 2, 8, 4, 6)), None).bounds == (2.0, 9.0)
 
 
 def test_work_is_timed_one_by_one() -> None:

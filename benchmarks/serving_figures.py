@@ -198,12 +198,12 @@ def markdown(found: Found) -> str:
 
 
 def write_plots(found: Sequence[Found], folder: Path) -> None:
-    """Write, for each model and load, the requests a second of every server with the range of its rounds."""
+    """Write, for single requests and batches of each model, every server's rows a second with the range of rounds."""
     from crewflow_assets.evaluation.plots import bar_plot
 
     folder.mkdir(parents=True, exist_ok=True)
     for one in found:
-        for load in dict.fromkeys(m.load for m in one.measured):
+        for load in (SINGLE, BATCH):
             bars = {
                 m.server: (m.rate * m.rows, min(m.rates) * m.rows, max(m.rates) * m.rows)
                 for m in one.measured

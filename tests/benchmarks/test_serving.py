@@ -158,7 +158,6 @@ def test_ratios_compare_round_with_round_and_rows_with_rows(tmp_path: Path) -> N
     assert {file.name for file in tmp_path.iterdir()} == {
         "serving-m-single.png",
         "serving-m-batch.png",
-        "serving-m-single-in-pairs.png",
     }
 
 

@@ -12,6 +12,7 @@ from rich.progress import Progress
 from benchmarks.conflicts_data import Dataset, read_datasets
 from benchmarks.conflicts_figures import Judged, judge, print_summary, print_tables
 from benchmarks.conflicts_methods import METHODS, OURS, PLAIN, Asked, Method
+from benchmarks.options import json_option
 from crewflow_assets.conflict_resolution.model import CLASSES, folds_of
 
 FOLDS = 5
@@ -37,10 +38,8 @@ def ask_all(data: Dataset, methods: dict[str, Method], *, seed: int, progress: P
 @app.command()
 def main(
     data: Annotated[Path, typer.Option(help="Directory of conflicts.parquet.", exists=True, file_okay=False)],
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write one record a data set and method here.")
-    ] = None,
-    plots: Annotated[Path | None, typer.Option(help="Write plots into this directory.")] = None,
+    json_file: Annotated[Path | None, json_option("Write one record a data set and method here.")] = None,
+    plots: Annotated[Path | None, typer.Option(file_okay=False, help="Write plots into this directory.")] = None,
     only: Annotated[str | None, typer.Option(help="Run this data set alone.")] = None,
     groups: Annotated[
         int | None, typer.Option(min=20, help="At most so many groups of each data set: a quick look.")

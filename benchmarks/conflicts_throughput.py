@@ -22,6 +22,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
+from benchmarks.options import json_option
 from benchmarks.postgres import PostgresServer
 
 console = Console(stderr=True)
@@ -212,7 +213,7 @@ def main(
     postgres: Annotated[bool, typer.Option("--postgres", help="Start a PostgreSQL server for it.")] = False,
     number: Annotated[int, typer.Option(min=10, help="Conflicts recorded, resolved and undone singly.")] = 1_000,
     bulk: Annotated[int, typer.Option(min=10, help="Automatic decisions undone at once.")] = 100_000,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the records here.")] = None,
+    json_file: Annotated[Path | None, json_option("Write the records here.")] = None,
 ) -> None:
     """Measure how many conflicts a second are recorded, resolved and undone."""
     with TemporaryDirectory(prefix="crewflow-conflicts-") as home, ExitStack() as stack:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks.conflicts_drift import Turned, is_affected, run_through
+from benchmarks.options import json_option
 from crewflow_assets.backtest.conflict_worlds import ceiling_of, histories, table_of
 from crewflow_assets.conflict_resolution.evaluation import BASELINES, rows_of, score
 from crewflow_assets.conflict_resolution.model import ConflictPredictor, fit
@@ -242,8 +243,8 @@ def main(
     draws: Annotated[int, typer.Option(min=2, help="Draws of the world's parameters.")] = 50,
     companies: Annotated[int, typer.Option(min=5, help="Companies that turn a rule round.")] = 120,
     largest: Annotated[int, typer.Option(min=50, help="Where the learning curve ends, in decisions.")] = SIZES[-1],
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures here.")] = None,
-    plots: Annotated[Path | None, typer.Option(help="Write plots into this directory.")] = None,
+    json_file: Annotated[Path | None, json_option("Write all figures here.")] = None,
+    plots: Annotated[Path | None, typer.Option(file_okay=False, help="Write plots into this directory.")] = None,
     seed: Annotated[int, typer.Option(help="Of the worlds and the fits.")] = 11,
 ) -> None:
     """Measure conflict resolution in the simulated world, on companies that it was not trained on.
@@ -259,11 +260,8 @@ def main(
             print_curve(curve)
             found["curve"] = [asdict(one) for one in curve]
         if "draws" in parts:
-            bar = progress.add_task("draws of the world", total=draws)
-            figures = []
-            for number in range(draws):
-                figures.append(draw_figures(seed + number))
-                progress.advance(bar)
+            numbers = progress.track(range(draws), description="draws of the world")
+            figures = [draw_figures(seed + number) for number in numbers]
             print_draws(figures)
             found["draws"] = figures
         if "drift" in parts:

@@ -19,6 +19,7 @@ from benchmarks.experiments_figures import (
     sequence_example,
 )
 from benchmarks.experiments_world import EFFECTS, NULLS, PART, POWERS, World, draw
+from benchmarks.options import json_option
 
 console = Console(stderr=True)
 app = typer.Typer(add_completion=False)
@@ -41,8 +42,10 @@ def main(
     experiments: Annotated[int, typer.Option(min=20, help="Null experiments of each kind.")] = 2000,
     powered: Annotated[int, typer.Option(min=20, help="Experiments of each effect and size.")] = 500,
     seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write one record a world here.")] = None,
-    plots: Annotated[Path | None, typer.Option(help="Write the plot of one experiment into this directory.")] = None,
+    json_file: Annotated[Path | None, json_option("Write one record a world here.")] = None,
+    plots: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Write the plot of one experiment into this directory.")
+    ] = None,
 ) -> None:
     """Simulate experiments of 30 days that are looked at daily, and count wrong and right conclusions.
 

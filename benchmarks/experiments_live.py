@@ -26,6 +26,7 @@ from benchmarks.experiments_live_stage import (
     run_looks,
     write_customers,
 )
+from benchmarks.options import json_option
 from benchmarks.postgres import free_port
 from benchmarks.soak_home import settings_of
 from crewflow_assets.cost_code_mapping.evaluation import BASELINES
@@ -231,8 +232,8 @@ def main(
     per_round: Annotated[int, typer.Option(min=1, help="Decisions of each company between two looks.")] = 6,
     rounds: Annotated[int, typer.Option(min=1, help="Looks at most.")] = 8,
     seed: Annotated[int, typer.Option(help="Of the further companies.")] = 31,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
-    plots: Annotated[Path | None, typer.Option(help="Write the plot into this directory.")] = None,
+    json_file: Annotated[Path | None, json_option("Write the figures here.")] = None,
+    plots: Annotated[Path | None, typer.Option(file_okay=False, help="Write the plot into this directory.")] = None,
 ) -> None:
     """See one experiment through on a copy of an installation, with everything that `crewflow up` runs.
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks.health_forecast_world import twin_days
+from benchmarks.options import json_option
 from crewflow_assets.arrays import Floats
 from crewflow_assets.evaluation.intervals import cluster_mean
 from crewflow_assets.integration_health.days import MEASURES, PLACE, Days
@@ -107,8 +108,8 @@ def main(
     draws: Annotated[int, typer.Option(min=1, help="Worlds, with parameters from their ranges.")] = 8,
     integrations: Annotated[int, typer.Option(min=4, help="Of each world.")] = 24,
     days: Annotated[int, typer.Option(min=60, help="How long the worlds are.")] = 120,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write one record a row set and method.")] = None,
-    plots: Annotated[Path | None, typer.Option(help="Write plots into this directory.")] = None,
+    json_file: Annotated[Path | None, json_option("Write one record a row set and method.")] = None,
+    plots: Annotated[Path | None, typer.Option(file_okay=False, help="Write plots into this directory.")] = None,
     skip_ets: Annotated[bool, typer.Option(help="Leave AutoETS out, which takes most of the time.")] = False,
 ) -> None:
     """Fit on three quarters of the integrations before the last four weeks, and forecast the scores of these weeks.

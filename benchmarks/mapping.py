@@ -9,13 +9,14 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks.mapping_data import Task, discover, splits
+from benchmarks.mapping_data import NO_TASK, Task, discover, splits
 from benchmarks.mapping_figures import FoldResult, gain, judge, record
 from benchmarks.mapping_methods import Method, baselines, fit_confidence
 from benchmarks.mapping_ours import Ours, OursTwinOnly, Workbench
 from benchmarks.mapping_simulated import PRIOR_WORLDS, simulated
 from benchmarks.mapping_tables import print_mistakes, print_tables
 from benchmarks.mapping_world import Simulated
+from benchmarks.options import json_option
 
 REPEATS, QUICK_REPEATS = 3, 1
 WORLD, QUICK_WORLD = 30, 6
@@ -73,8 +74,8 @@ def main(
     data: Annotated[
         Path, typer.Option(help="Directory of <x>_to_<y>.csv and targets_<y>.csv.", exists=True, file_okay=False)
     ],
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write one record a method and firm here.")] = None,
-    plots: Annotated[Path | None, typer.Option(help="Write plots into this directory.")] = None,
+    json_file: Annotated[Path | None, json_option("Write one record a method and firm here.")] = None,
+    plots: Annotated[Path | None, typer.Option(file_okay=False, help="Write plots into this directory.")] = None,
     only: Annotated[
         str | None, typer.Option(help="Run this data set alone, such as company_to_16_divisions.")
     ] = None,
@@ -91,8 +92,12 @@ def main(
     tasks, skipped = discover(data, only=only)
     for reason in skipped:
         console.print(f"skipped {reason}")
+    if only is not None and not (data / f"{only}.csv").exists():
+        there = ", ".join(sorted(file.stem for file in data.glob("*_to_*.csv")))
+        console.print(f"{data} holds no data set {only!r}; there are {there or 'none'}")
+        raise typer.Exit(2)
     if not tasks:
-        console.print(f"{data} holds no task: it needs <x>_to_<y>.csv with source_name, target_code and company")
+        console.print(NO_TASK.format(data))
         raise typer.Exit(2)
     results: list[FoldResult] = []
     with Progress(console=console, transient=True) as progress:

@@ -30,6 +30,9 @@ TARGET_TYPE = ("type", "account_type")
 TARGET_PARENT = ("parent_path", "parent", "parent_name")
 
 
+NO_TASK = "{} holds no task: it needs <x>_to_<y>.csv with source_name, target_code and company"
+
+
 class UnusableError(Exception):
     """A pair of files is no task; says what is missing."""
 
@@ -123,7 +126,8 @@ def read_task(file: Path) -> Task:
     """Read ``<x>_to_<y>.csv`` and the ``targets_<y>.csv`` beside it.
 
     Raises:
-        UnusableError: the targets or a needed column are missing, or no row has a known target.
+        UnusableError: a file cannot be read, the targets or a needed column are missing, or no row has a known
+            target.
     """
     target_file = file.with_name(f"targets_{file.stem.split('_to_', 1)[1]}.csv")
     if not target_file.exists():
@@ -192,7 +196,14 @@ def held_by_one(names: Sequence[str], firms: Iterable[str]) -> Bools:
 
 
 def _read(file: Path) -> pd.DataFrame:
-    frame = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    try:
+        frame = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except pd.errors.EmptyDataError as error:
+        raise UnusableError(f"{file.name} cannot be read: it is empty") from error
+    except UnicodeDecodeError as error:
+        raise UnusableError(f"{file.name} cannot be read: it is not UTF-8; save it as such") from error
+    except pd.errors.ParserError as error:
+        raise UnusableError(f"{file.name} cannot be read: it is no CSV file ({error})") from error
     frame.columns = pd.Index([str(name).strip().lower() for name in frame.columns])
     stripped: pd.DataFrame = frame.apply(lambda column: column.str.strip())
     return stripped

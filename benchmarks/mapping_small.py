@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks.mapping import WARM, WORLD, run_task
-from benchmarks.mapping_data import Task, discover, held_by_one
+from benchmarks.mapping_data import NO_TASK, Task, discover, held_by_one
 from benchmarks.mapping_figures import FoldResult
 from benchmarks.mapping_simulated import CODES, FIRMS, one_chart, simulated
 from crewflow_assets.cost_code_mapping.chart import Chart
@@ -90,6 +90,9 @@ def main(
     skipped += [f"{task.name}: no firm has {FEWEST} codes or more" for task in tasks if task not in drawable]
     for reason in skipped:
         console.print(f"skipped {reason}")
+    if data is not None and not tasks:
+        console.print(NO_TASK.format(data))
+        raise typer.Exit(2)
     results: list[FoldResult] = []
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task("training on simulated companies", total=world)

@@ -26,7 +26,7 @@ console = Console(stderr=True)
 def main(
     train: Annotated[int, typer.Option(min=8, help="Simulated companies to train on.")] = 60,
     test: Annotated[int, typer.Option(min=2, help="Simulated companies of another seed to ask about.")] = 40,
-    plots: Annotated[Path | None, typer.Option(help="Write plots into this directory.")] = None,
+    plots: Annotated[Path | None, typer.Option(file_okay=False, help="Write plots into this directory.")] = None,
     seed: Annotated[int, typer.Option(help="Of which items are labelled and which asked.")] = 0,
 ) -> None:
     """Ask about unseen simulated companies with 0, 5, 10, 25 and 50 % of their items labelled.

@@ -10,6 +10,7 @@ import pandas as pd
 import typer
 from rich.console import Console
 
+from benchmarks.options import json_option
 from benchmarks.retry_data import Outages, read_outages, read_retries
 from benchmarks.retry_figures import OURS, Results, print_records, records, recovery_lines, write_plots
 from crewflow_assets.evaluation.splits import uniform
@@ -30,12 +31,12 @@ def fit_methods(train: pd.DataFrame, tables: Mapping[str, tuple[str, ...]]) -> d
     return methods | {name: fit_table(train, by, seed=SEED) for name, by in tables.items()}
 
 
-def judge(methods: Mapping[str, RetryPredictor], test: pd.DataFrame) -> dict[str, Judged]:
-    """Let every method foretell the test rows."""
+def judge(methods: Mapping[str, RetryPredictor], test: pd.DataFrame, *, cluster: str) -> dict[str, Judged]:
+    """Let every method foretell the test rows, whose ``cluster`` (a column) says which may fail together."""
     rows = examples_of(test)
-    entity = test["entity"].to_numpy(object)
+    clusters = test[cluster].to_numpy(object)
     return {
-        name: Judged(one.probability(rows.context, rows.seconds), rows.ok, entity) for name, one in methods.items()
+        name: Judged(one.probability(rows.context, rows.seconds), rows.ok, clusters) for name, one in methods.items()
     }
 
 
@@ -51,7 +52,7 @@ def next_attempts(table: pd.DataFrame) -> Results:
         },
     )
     test = table[table["in_test"]]
-    judged = judge(methods, test)
+    judged = judge(methods, test, cluster="system")
     first = (test["attempts"] == 1).to_numpy()
     return {
         "live": judged,
@@ -68,7 +69,7 @@ def recovery(outages: Outages) -> dict[str, dict[str, Judged]]:
         methods = fit_methods(
             outages.table[train], {"one curve": ("delay",), "curve by error class": ("class", "delay")}
         )
-        parts.append((np.flatnonzero(~train), judge(methods, outages.table[~train])))
+        parts.append((np.flatnonzero(~train), judge(methods, outages.table[~train], cluster="entity")))
     order = np.concatenate([places for places, _ in parts])
     names = list(parts[0][1])
     merged: dict[str, Judged] = {}
@@ -89,13 +90,13 @@ def main(
     data: Annotated[
         Path, typer.Option(help="Directory of fetch_log.parquet and outages.csv.", exists=True, file_okay=False)
     ],
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write one record a row set and method.")] = None,
-    plots: Annotated[Path | None, typer.Option(help="Write plots into this directory.")] = None,
+    json_file: Annotated[Path | None, json_option("Write one record a row set and method.")] = None,
+    plots: Annotated[Path | None, typer.Option(file_okay=False, help="Write plots into this directory.")] = None,
 ) -> None:
     """Foretell the next scheduled attempt after a failure, and when an outage is over.
 
     Live rows are failures of endpoints with at most 14 in a row; the last three months test. Intervals are
-    bootstrapped by endpoint, those of outages by site.
+    bootstrapped by host, whose endpoints fail together, those of outages by site.
     """
     try:
         with console.status("describing each failure by what went before it"):

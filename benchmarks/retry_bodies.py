@@ -14,6 +14,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from benchmarks.options import json_option
+
 BODIES = Path(__file__).with_name("retry_bodies.csv")
 NOON = datetime(2026, 3, 2, 14, tzinfo=UTC)
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -85,7 +87,7 @@ def answers(predictor: Any, rows: list[dict[str, str]]) -> list[dict[str, Any]]:
 
 @app.command()
 def main(
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write one record a body.")] = None,
+    json_file: Annotated[Path | None, json_option("Write one record a body.")] = None,
 ) -> None:
     """Print the answers as a Markdown table."""
     rows = read_bodies()

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from benchmarks.options import json_option
 from benchmarks.retry_twin_calibration import Calibration, calibration, reliability_image
 from benchmarks.retry_twin_facts import passed, print_facts
 from benchmarks.retry_twin_figures import CAUSES, Ahead, Figures, Sums, ahead, figures, sums_of, waits_for_people
@@ -207,8 +208,8 @@ def main(
     integrations: Annotated[int, typer.Option(min=2, help="Of each draw.")] = 8,
     days: Annotated[int, typer.Option(min=1, help="Whose failures count.")] = 7,
     training_draws: Annotated[int, typer.Option(min=1, help="Draws that the model learns from.")] = TRAINING.draws,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
-    plots: Annotated[Path | None, typer.Option(help="Write plots into this directory.")] = None,
+    json_file: Annotated[Path | None, json_option("Write the figures here.")] = None,
+    plots: Annotated[Path | None, typer.Option(file_okay=False, help="Write plots into this directory.")] = None,
 ) -> None:
     """Let every policy retry the same failed calls of the simulated world, and pair them draw by draw.
 

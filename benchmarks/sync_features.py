@@ -18,6 +18,8 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from benchmarks.options import json_option
+
 Engine = Literal["duckdb", "pandas"]
 
 SIZES = (1_000_000, 10_000_000, 50_000_000)
@@ -129,7 +131,7 @@ def main(
     threads: Annotated[int, typer.Option(min=1, help="Threads of DuckDB.")] = 2,
     gigabytes: Annotated[int, typer.Option(min=1, help="Memory, beyond which DuckDB spills and pandas fails.")] = 12,
     limit: Annotated[float, typer.Option(min=1, help="Seconds that a case may take.")] = 7200,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write one record a case.")] = None,
+    json_file: Annotated[Path | None, json_option("Write one record a case.")] = None,
 ) -> None:
     """Build features of growing numbers of events on DuckDB and on pandas."""
     records: list[dict[str, Any]] = []

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks.fetch_log import find_log
+from benchmarks.options import json_option
 from benchmarks.sync_health_data import Log, read_log
 from benchmarks.sync_health_tables import Results, print_alarms, print_results
 from crewflow_assets.arrays import Bools
@@ -51,7 +52,7 @@ def judge(log: Log, test: Bools, methods: Mapping[str, Probabilities]) -> Result
     """Let every method foresee the test rows, and return them by row set and method."""
     rows = log.rows[test]
     asked = {
-        name: Judged(np.asarray(method(rows), float), log.failed[test], log.endpoint[test])
+        name: Judged(np.asarray(method(rows), float), log.failed[test], log.host[test])
         for name, method in methods.items()
     }
     return {part: {name: one.only(rows_of(part, rows)) for name, one in asked.items()} for part in ROWSETS}
@@ -60,8 +61,8 @@ def judge(log: Log, test: Bools, methods: Mapping[str, Probabilities]) -> Result
 @app.command()
 def main(
     data: Annotated[Path, typer.Option(help="Directory of fetch_log.parquet.", exists=True, file_okay=False)],
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write one record a row set and method.")] = None,
-    plots: Annotated[Path | None, typer.Option(help="Write plots into this directory.")] = None,
+    json_file: Annotated[Path | None, json_option("Write one record a row set and method.")] = None,
+    plots: Annotated[Path | None, typer.Option(file_okay=False, help="Write plots into this directory.")] = None,
     unseen: Annotated[
         bool, typer.Option(help="Also fit without a quarter of the hosts, and foresee theirs in the last quarter.")
     ] = False,
@@ -69,7 +70,7 @@ def main(
     """Fit on all but the last three months of a log, and foresee these.
 
     Live rows leave out endpoints that failed 14 times in a row, onset rows are those whose previous attempt
-    succeeded. Intervals are bootstrapped by endpoint.
+    succeeded. Intervals are bootstrapped by host, whose endpoints fail together.
     """
     try:
         file = find_log(data)

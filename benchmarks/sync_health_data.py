@@ -14,11 +14,10 @@ LEAD_MINUTES = 5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Log:
-    """Every fetch, oldest run first: features, whether it failed, what it belongs to, and when its run began."""
+    """Every fetch, oldest run first: features, whether it failed, its host, and when its run began."""
 
     rows: Singles
     failed: Floats
-    endpoint: Objects
     host: Objects
     micros: Floats
     in_test: Bools
@@ -77,7 +76,6 @@ def read_log(file: Path) -> Log:
     return Log(
         rows=feature_rows(columns_found),
         failed=1 - columns_found["ok"],
-        endpoint=table["integration_id"].to_numpy(),
         host=table["system"].to_numpy(),
         micros=columns_found["run"],
         in_test=columns_found["in_test"] == 1,

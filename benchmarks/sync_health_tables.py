@@ -10,7 +10,7 @@ Results = Mapping[str, Mapping[str, Judged]]
 
 
 def print_results(results: Results, *, title: str) -> None:
-    """Print figures by row set and method, PR-AUC with its interval by endpoint."""
+    """Print figures by row set and method, PR-AUC with its interval by what fails together."""
     print(f"\n## {title}")
     for part, methods in results.items():
         first = figures(next(iter(methods.values())))

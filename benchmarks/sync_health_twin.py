@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from benchmarks.options import json_option
 from benchmarks.sync_health_limits import LimitOutcomes, is_stopped, outcomes, print_coverage
 from benchmarks.sync_health_tables import Results, print_results
 from crewflow_assets.arrays import Bools, Floats, Ints, Objects, Singles
@@ -130,7 +131,7 @@ def main(
     draws: Annotated[int, typer.Option(min=2, help="Draws of the world, with parameters from their ranges.")] = 16,
     integrations: Annotated[int, typer.Option(min=4, help="Of each draw.")] = 16,
     days: Annotated[int, typer.Option(min=15, help="Of each; the first week is history alone.")] = 35,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the records here.")] = None,
+    json_file: Annotated[Path | None, json_option("Write the records here.")] = None,
 ) -> None:
     """Fit on three quarters of the time and of the integrations, and foresee the rest, beside the ceiling.
 

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from benchmarks.options import json_option
 from benchmarks.sync_prevention_rule import LastError
 from crewflow_assets.backtest.fates import (
     CAUSES,
@@ -173,8 +174,8 @@ def main(
     integrations: Annotated[int, typer.Option(min=2, help="Of each draw.")] = 16,
     days: Annotated[int, typer.Option(min=1, help="Counted, after the warm-up.")] = 7,
     warm_up: Annotated[int, typer.Option(min=1, help="Days before any policy acts.")] = 7,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
-    plots: Annotated[Path | None, typer.Option(help="Write plots into this directory.")] = None,
+    json_file: Annotated[Path | None, json_option("Write the figures here.")] = None,
+    plots: Annotated[Path | None, typer.Option(file_okay=False, help="Write plots into this directory.")] = None,
     skip_model: Annotated[
         bool, typer.Option(help="Leave the trained model out: the worlds and the rule alone.")
     ] = False,

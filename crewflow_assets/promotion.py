@@ -5,6 +5,7 @@ is killed in between leaves a row that says ``moving``; the next look carries it
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 from sqlalchemy import and_, or_, select
@@ -22,6 +23,7 @@ from crewflow_assets.training.moves import Method, audited, carry_out, movers, r
 BY_PEOPLE = ("approval", "experiment", "rollback")
 TRAINING: Final = "training"
 MOVED = ("moving", "done")
+CLOCKS = timedelta(minutes=5)  # those of two machines differ by less
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,7 @@ def approval_required(session: Session, spec: ModelSpec) -> bool:
 
 def pending(session: Session, spec: ModelSpec) -> Promotion | None:
     """Return the promotion that waits for a person."""
-    return session.scalar(select(Promotion).where(Promotion.model == spec.name, Promotion.state == "pending"))
+    return next((row for row in _decided(session, spec) if row.state == "pending"), None)
 
 
 def history(session: Session, spec: ModelSpec) -> list[Promotion]:
@@ -174,9 +176,7 @@ def history(session: Session, spec: ModelSpec) -> list[Promotion]:
 
 def barred(session: Session, spec: ModelSpec, number: int) -> str | None:
     """Return why training must not promote a version: a person rolled it back, or rejected it; None where it may."""
-    for row in history(session, spec):
-        if row.alias != CHAMPION:
-            continue
+    for row in _decided(session, spec):
         if row.to_number == number and row.method in BY_PEOPLE and row.state in MOVED:
             return None
         if row.to_number == number and row.state == "rejected":
@@ -263,7 +263,7 @@ def _waiting(session: Session, spec: ModelSpec, label: str) -> Promotion:
 
 
 def _end_pending(session: Session, spec: ModelSpec, state: str, by: str, why: str) -> None:
-    row = pending(session, spec)
+    row = session.scalar(select(Promotion).where(Promotion.model == spec.name, Promotion.state == "pending"))
     if row is None:
         return
     row.state, row.ended_by, row.ended_at, row.ended_why = state, by, clock.now(), why
@@ -272,12 +272,19 @@ def _end_pending(session: Session, spec: ModelSpec, state: str, by: str, why: st
     audited(session, spec, f"model.{state}", by, before, {"state": state, "reason": why}, row)
 
 
+def _decided(session: Session, spec: ModelSpec) -> list[Promotion]:
+    """Return the decisions on champions, newest first, without those before the data of the oldest version ended.
+
+    These were about a registry before this one: one that is rebuilt gives the same numbers to other versions.
+    """
+    began = min((info.data_until for info in registry.describe(spec)), default=clock.now()) - CLOCKS
+    return [row for row in history(session, spec) if row.alias == CHAMPION and row.decided_at > began]
+
+
 def _former(session: Session, spec: ModelSpec, present: int | None) -> VersionInfo:
     """Return the champion before the present one, as if what was rolled back had never been."""
     champions: list[int | None] = []
-    for row in reversed(history(session, spec)):
-        if row.alias != CHAMPION or row.state not in MOVED:
-            continue
+    for row in reversed([row for row in _decided(session, spec) if row.state in MOVED]):
         champions = champions or [row.from_number]
         if row.method == "rollback" and row.to_number in champions:
             champions = champions[: champions.index(row.to_number) + 1]

@@ -78,10 +78,13 @@ class Keyring:
                 raise
             logger.warning("the database is away; key %d is taken as it was confirmed last", scope.key_id)
         else:
-            if scope is not None:
-                confirmed.confirm(digest, scope)
-            else:
-                confirmed.forget(digest)
+            try:
+                if scope is not None:
+                    confirmed.confirm(digest, scope)
+                else:
+                    confirmed.forget(digest)
+            except OSError as error:  # the database has the say; the file is for when it is away
+                logger.warning("what the database says of a key cannot be kept on disk: %s", error)
         return None if scope is None else Caller(scope.key_id, scope.company_id, scope.requests_per_minute)
 
     def _on_disk(self) -> KnownKeys:

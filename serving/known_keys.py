@@ -23,6 +23,8 @@ MOST_KEPT = 10_000
 class KnownKeys:
     """Hashes of tokens with what they open: never a token, nor anything that gives one away.
 
+    Writing raises OSError where the disk refuses; reading then finds what is there.
+
     The workers of one machine share the file; each writes what it learned beside what the others wrote.
 
     Args:
@@ -72,7 +74,7 @@ class KnownKeys:
             yield
 
     def _read(self) -> dict[str, tuple[datetime, KeyScope]]:
-        """Return what is in force; a file that is torn or of another version counts as empty."""
+        """Return what is in force; a file that cannot be read, is torn or of another version counts as empty."""
         oldest = clock.now() - KEPT
         try:
             content = json.loads(self.path.read_text(encoding="utf-8"))
@@ -80,7 +82,7 @@ class KnownKeys:
                 digest: (datetime.fromisoformat(one["confirmed_at"]), KeyScope(**one["scope"]))
                 for digest, one in content.items()
             }
-        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}
         return {digest: entry for digest, entry in entries.items() if entry[0] > oldest}
 

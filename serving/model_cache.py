@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from crewflow_assets import clock
@@ -59,9 +59,9 @@ class CachedModel:
 class ModelCache:
     """The registry with a copy of what it gave under ``models`` of the home folder, for when it is away.
 
-    Away is: it, or its files, cannot be reached, its library is not installed, or it is empty while the copy is not
-    (a registry's database that was lost, or never was on this machine, is created empty). Each outage's beginning and
-    end are logged once, as a line of JSON.
+    Away is: it, or its files, cannot be reached, its library is not installed, or it names no champion while the copy
+    does (a registry's database that was lost, or never was on this machine, is created empty, and one that is rebuilt
+    has candidates first). Each outage's beginning and end are logged once, as a line of JSON.
     """
 
     def __init__(self, registry: Registry) -> None:
@@ -74,8 +74,8 @@ class ModelCache:
         held = _index(spec)
         try:
             numbers = self._registry.alias_numbers(spec)
-            if not numbers and held is not None:
-                raise NotReadyError(f"the registry knows no version of {spec.name}")
+            if not _replaces(numbers, held):
+                raise NotReadyError(f"the registry names no champion of {spec.name}")
         except NotReadyError as error:
             if isinstance(error, RegistryAwayError) or held is not None:
                 self._went_away(spec, ALIASES, error, held)
@@ -98,10 +98,15 @@ class ModelCache:
     def load(self, spec: ModelSpec, version: str) -> LoadedModel:
         """Load a version by alias or label: from the registry, which is copied, or else from the copy.
 
+        While the aliases are the copy's, it goes first: labels of a registry that is being rebuilt mean others.
+
         Raises:
             NotReadyError: the model has no version at all, or none can be had, neither there nor here.
             NotFoundError: the model has other versions.
         """
+        aliases_away = (spec.name, ALIASES) in self._outages
+        if aliases_away and (found := _cached(spec, version)) is not None:
+            return found
         try:
             info = self._registry.find(spec, version)
             folder = self._keep(spec, info)
@@ -109,18 +114,20 @@ class ModelCache:
             found = _cached(spec, version)
             if found is None:
                 raise
-            if (spec.name, ALIASES) not in self._outages:  # then the outage is told already
+            if not aliases_away:  # then the outage is told already
                 self._went_away(spec, version, error, _index(spec))
             return found
         self._came_back(spec, version)
         return CachedModel(spec.code().load(folder), info.label, info.number, info.run_id, tuple(info.aliases))
 
     def run_of(self, spec: ModelSpec, number: int) -> str | None:
-        """Return the run that made a version of the registry; None where that cannot be said at present.
+        """Return the run that made a version of the registry; None while the copy is in force.
 
         Raises:
             NotFoundError: there is no such version.
         """
+        if (spec.name, ALIASES) in self._outages:
+            return None
         try:
             return self._registry.run_of(spec, number)
         except NotReadyError:  # told of by `alias_numbers`
@@ -158,26 +165,27 @@ class ModelCache:
     def _keep(self, spec: ModelSpec, info: Any) -> Path:
         """Copy a version's files, unless they are there, and return their folder.
 
-        A version of that number that another run made, in a registry before this one, makes room.
+        A version of that number that another run made, in a registry before this one, makes room, as soon as this
+        registry names a champion.
         """
+        numbers = self._registry.alias_numbers(spec)
+        if not _replaces(numbers, _index(spec)):
+            return self._registry.folder_of(info)
         target = _folder(spec) / str(info.number)
         if target.is_dir() and _about(target).get("run_id") != info.run_id:
             shutil.rmtree(target)
         if not target.is_dir():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            passing = Path(mkdtemp(prefix=".copying-", dir=target.parent))
+            about = {"label": info.label, "number": info.number, "run_id": info.run_id}
             try:
-                shutil.copytree(self._registry.folder_of(info), passing / FILES)
-                about = {"label": info.label, "number": info.number, "run_id": info.run_id}
-                (passing / ABOUT).write_text(json.dumps(about))
-                passing.rename(target)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with TemporaryDirectory(prefix=".copying-", dir=target.parent, ignore_cleanup_errors=True) as passing:
+                    shutil.copytree(self._registry.folder_of(info), Path(passing) / FILES)
+                    (Path(passing) / ABOUT).write_text(json.dumps(about))
+                    Path(passing).rename(target)
             except OSError as error:
                 if not target.is_dir():  # otherwise another worker was faster
                     logger.warning("%s %s cannot be kept on disk", spec.name, info.label, exc_info=error)
                     return self._registry.folder_of(info)
-            finally:
-                shutil.rmtree(passing, ignore_errors=True)
-        numbers = self._registry.alias_numbers(spec)
         _drop_old(spec, _write_index(spec, numbers))
         return target / FILES
 
@@ -203,6 +211,11 @@ def _index(spec: ModelSpec) -> _Index | None:
         return None
     content = json.loads(path.read_text(encoding="utf-8"))
     return _Index(content["numbers"], datetime.fromisoformat(content["read_at"]))
+
+
+def _replaces(numbers: Mapping[str, int], held: _Index | None) -> bool:
+    """Say whether a registry's aliases are to be followed: they name a champion, or the copy names none either."""
+    return "champion" in numbers or held is None or "champion" not in held.numbers
 
 
 def _write_index(spec: ModelSpec, numbers: Mapping[str, int]) -> Mapping[str, int]:

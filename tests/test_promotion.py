@@ -1,14 +1,17 @@
 """Promotion on a real registry and database: every move is recorded, and carried out once whatever is killed."""
 
 import dataclasses
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
 
-from crewflow_assets import promotion, registry
+from crewflow_assets import clock, promotion, registry
 from crewflow_assets.errors import ConflictError, NotFoundError
 from crewflow_assets.experiments import ledger
 from crewflow_assets.experiments.config import ExperimentConfig
+from crewflow_assets.registry import VersionInfo
+from crewflow_assets.spec import ModelSpec
 from crewflow_assets.store.database import reading, transaction
 from crewflow_assets.store.tables import AuditEntry
 from tests.promoting import SPEC, aliases, barred, rows, train
@@ -174,6 +177,41 @@ def test_one_command_goes_back_to_the_champion_before_and_further(versions: None
         promotion.rollback(SPEC, by="dana", why="x", to="1.0")
     promotion.rollback(SPEC, by="eve", why="it was the data", to="1.2")
     assert (aliases()["champion"], barred(3)) == (3, None)
+
+
+def rebuild(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the registry's versions younger than all that was decided so far, as those of a rebuilt one are."""
+    describe, until = registry.describe, (clock.now() + timedelta(days=1)).isoformat()
+
+    def younger(spec: ModelSpec) -> list[VersionInfo]:
+        return [dataclasses.replace(info, tags={**info.tags, registry.DATA_UNTIL: until}) for info in describe(spec)]
+
+    monkeypatch.setattr(registry, "describe", younger)
+
+
+def test_what_was_decided_about_a_registry_before_this_one_binds_nobody(
+    versions: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train("1.0", None)
+    train("1.1", 1)
+    promotion.rollback(SPEC, by="dana", why="bad")
+    promotion.require_approval(SPEC, True, by="dana", why="audit")
+    waiting = train("1.2", 1)
+    assert waiting is not None
+    rebuild(monkeypatch)
+    assert barred(2) is None
+    with pytest.raises(ConflictError, match="no earlier champion of cost_code_mapping is known"):
+        promotion.rollback(SPEC, by="dana", why="x")
+    for judge in (promotion.approve, promotion.reject):
+        with pytest.raises(ConflictError, match="no version of cost_code_mapping waits for approval"):
+            judge(SPEC, "1.2", by="dana", why="x")
+    again = train("1.2", 1)
+    assert again is not None
+    assert again.id != waiting.id
+    assert [row.state for row in rows() if row.to_label == "1.2" and row.alias == "champion"] == [
+        "pending",
+        "superseded",
+    ]
 
 
 def test_what_others_may_not_do_leaves_no_trace(versions: None) -> None:

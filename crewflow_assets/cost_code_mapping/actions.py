@@ -21,6 +21,7 @@ from crewflow_assets.store.audit import new_decision_id
 from crewflow_assets.store.tables import AuditEntry, Event, Mapping, Prediction
 
 COMMAND = "mapping.set"
+MODEL = "cost_code_mapping"
 
 
 def decide(
@@ -43,13 +44,15 @@ def decide(
 
     Raises:
         NotFoundError: company unknown.
-        InvalidInputError: item or account unknown.
+        InvalidInputError: item or account unknown, or the prediction is of something else.
         ConflictError: ``accept`` of another account than the one decided, or automatic against a person.
     """
     ledger = MappingLedger(session, company_id)
     prediction = session.get(Prediction, prediction_id) if prediction_id else None
     if prediction is not None and prediction.company_id != company_id:
         raise NotFoundError(f"company {company_id!r} has no prediction {prediction_id!r}")
+    if prediction is not None:
+        _refuse_another(prediction, (kind, source_code, system))
     standing = ledger.mappings.get((kind, source_code, system))
     suggested, confidence = _suggested(prediction)
     decision = MappingDecision(
@@ -144,6 +147,24 @@ def answer_of(mapping: Mapping) -> dict[str, Any]:
         "decided_by": mapping.decided_by,
         "decided_at": mapping.decided_at.isoformat(),
     }
+
+
+def _refuse_another(prediction: Prediction, item: Item) -> None:
+    """Refuse a prediction that was not made of the item: its outcome would be another's."""
+    asked, about = prediction.inputs, f"a prediction of {prediction.model}"
+    if prediction.model == MODEL:
+        found = (asked.get("kind", "cost_code"), asked.get("crewflow_cost_code"), asked.get("target_system"))
+        if not asked or found == item:
+            return
+        about = f"of the {found[0]} {found[1]!r} of {found[2]}"
+    raise InvalidInputError(
+        "the mapping was not recorded",
+        (
+            FieldProblem(
+                ("prediction_id",), f"{prediction.id!r} is {about}, not of {item[1]!r}; send its own, or none"
+            ),
+        ),
+    )
 
 
 def _suggested(prediction: Prediction | None) -> tuple[str | None, float | None]:

@@ -26,6 +26,7 @@ OTHERS = slice(len(FEATURES), None)
 """What was learned from others stands behind the own features."""
 DOUBLED = 0.69  # log of the odds
 FILLERS = frozenset(("and", "of", "for", "the", "to", "in", "on", "other", "misc"))
+NOUNS = {"cost_code": "code", "project": "project"}
 MOST_CELLS = 16_000
 """Queries times candidates looked at together: some 2 MB of features, which the processor's cache holds."""
 
@@ -125,6 +126,7 @@ def _answer_one(
     else:
         decided = None
         automatic = predictor.threshold is not None and ranking.confidence >= predictor.threshold
+        automatic = automatic and (len(chart) > 1 or method == "memory")  # a lone account was not chosen among any
         withheld = automatic and _withheld(request)
         automatic = automatic and not withheld
         method = method if automatic else "ask"
@@ -237,34 +239,50 @@ def reason(evidence: Evidence, candidate: int) -> str:
     by_type = moved[COLUMN["cost_type_match"]] + moved[COLUMN["cost_type_clash"]]
     if by_history >= DOUBLED and (said := _history_reason(evidence, candidate)):
         return said
-    standing = words(target.context)
-    shared = sorted((query.words & set(standing)) - FILLERS, key=standing.index)
+    noun = NOUNS[query.source.kind]
+    shared = _shared_words(query, target)
     if by_others >= DOUBLED and by_others > max(by_words, by_type):
-        return "Other companies book codes like this to such accounts"
+        return f"Other companies book {noun}s like this to such accounts"
     if shared and by_words >= by_type:
-        return f"“{' '.join(shared)}” stands in the account's name"
+        return shared
     if query.cost_type is not None and query.cost_type == chart.cost_types[candidate]:
-        return f"A {query.cost_type} code, and an account for {query.cost_type}"
+        article = "An" if query.cost_type[0] in "aeiou" else "A"
+        return f"{article} {query.cost_type} {noun}, and an account for {query.cost_type}"
     if shared:
-        return f"“{' '.join(shared)}” stands in the account's name"
+        return shared
     if evidence.features[candidate, COLUMN["name_similarity"]] > 0.2:
         return "Spelt much like the account's name"
-    return f"No strong evidence; the best of {len(chart)} accounts"
+    return "No strong evidence; " + (f"the best of {len(chart)} accounts" if len(chart) > 1 else "the only account")
+
+
+def _shared_words(query: Query, target: Target) -> str | None:
+    """Say which of the source's words stand in the account's name, and whether its own or its parent's."""
+    standing, own = words(target.context), frozenset(words(target.name))
+    shared = sorted((query.words & set(standing)) - FILLERS, key=standing.index)
+    if not shared:
+        return None
+    if own.issuperset(shared):
+        where = "the account's name"
+    elif own.isdisjoint(shared):
+        where = "the name of the account's parent"
+    else:
+        where = "the account's name and its parent's"
+    return f"“{' '.join(shared)}” stands in {where}"
 
 
 def _history_reason(evidence: Evidence, candidate: int) -> str | None:
     query, mapped = evidence.query, evidence.mapped
     if not mapped.at_all[candidate]:
         return None
-    code = evidence.chart.targets[candidate].code
+    kind, code = query.source.kind, evidence.chart.targets[candidate].code
     if same_name := mapped.of_name[candidate]:
-        return f"You mapped {_codes(same_name)} of the same name to {code}"
+        return f"You mapped {_others(same_name, kind)} of the same name to {code}"
     if in_group := mapped.in_group[candidate]:
-        return f"Similar to {_codes(in_group)} under “{query.source.group}” you mapped to {code}"
+        return f"Similar to {_others(in_group, kind)} under “{query.source.group}” you mapped to {code}"
     if in_prefix := mapped.of_prefix[candidate]:
-        return f"Similar to {_codes(in_prefix)} beginning with {query.prefix.upper()} you mapped to {code}"
-    return f"You mapped {_codes(mapped.at_all[candidate])} to {code}"
+        return f"Similar to {_others(in_prefix, kind)} beginning with {query.prefix.upper()} you mapped to {code}"
+    return f"You mapped {_others(mapped.at_all[candidate], kind)} to {code}"
 
 
-def _codes(count: int) -> str:
-    return "1 other code" if count == 1 else f"{count} other codes"
+def _others(count: int, kind: str) -> str:
+    return f"{count} other {NOUNS[kind]}{'' if count == 1 else 's'}"

@@ -24,7 +24,7 @@ from crewflow_assets.store.tables import Account, Company, Mapping, SourceItem
 KEPT_COMPANIES = 256
 KEPT_CHARTS = 32
 KEPT_ROWS = 200_000
-"""Of kept companies together, and of kept charts together: items and accounts (bytes each: docs/soak.md)."""
+"""Of kept companies together, and of kept charts together: items and accounts (docs/soak.md)."""
 MOST_PREPARED_AT_ONCE = 2000
 """Accounts of a chart that a request may wait for: about ten seconds when no text of it was ever encoded."""
 PATIENCE_SECONDS = 1.0

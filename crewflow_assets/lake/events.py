@@ -1,9 +1,12 @@
 """Events by day in Parquet: written from the inbox, read through Ibis.
 
-A day is written whole, from all that the inbox holds of it, so writing it again picks up what came late.
+A day is written whole, from all that the inbox holds of it, so writing it again picks up what came late. Each file
+says which inbox it was written from: days of a database before this one are written anew, or removed.
 """
 
+import hashlib
 import json
+import logging
 import shutil
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
@@ -28,6 +31,8 @@ if TYPE_CHECKING:  # the code location loads without them
 
 ROWS_PER_FETCH = 50_000
 COMMIT_MARGIN = timedelta(minutes=10)
+INBOX = b"crewflow.inbox"
+logger = logging.getLogger("crewflow.lake")
 
 
 def folder_of(kind: str) -> Path:
@@ -75,7 +80,7 @@ def write_day(session: Session, kind: str, day: date) -> int:
         .execution_options(yield_per=ROWS_PER_FETCH)
     )
     folder = folder_of(kind) / f"day={day.isoformat()}"
-    schema = event_schema(kind)
+    schema = event_schema(kind).with_metadata({INBOX: _inbox(session)})
     count = 0
     with TemporaryDirectory(prefix=".unfinished-", dir=_made(folder_of(kind))) as unfinished:
         file = Path(unfinished) / "events.parquet"
@@ -99,27 +104,44 @@ def stale_days(session: Session, kind: str) -> dict[date, int]:
     """Return the UTC days of which the lake lacks events, oldest first, with the inbox's number of events.
 
     The inbox only grows, so equal numbers mean equal events. Days that were complete at the last look and got
-    nothing since are not counted again.
+    nothing since are not counted again. A day that another database's inbox had, and this one's has not, counts 0.
     """
-    looked_at = clock.now()
+    looked_at, inbox = clock.now(), _inbox(session)
     mark = folder_of(kind) / "complete_until.txt"
+    until, _, former = mark.read_text().partition("\n") if mark.exists() else ("", "", "")
     day_of = func.date(Event.occurred_at)
     touched = select(day_of).where(Event.kind == kind).distinct()
-    if mark.exists():
+    days: set[date] = set()
+    if until and former == inbox:
         # an event may be committed some time after the moment at which it says to have been received
-        since = datetime.fromisoformat(mark.read_text()) - COMMIT_MARGIN
-        touched = touched.where(Event.received_at >= since)
+        touched = touched.where(Event.received_at >= datetime.fromisoformat(until) - COMMIT_MARGIN)
+    else:
+        days = {date.fromisoformat(folder.name.removeprefix("day=")) for folder in folder_of(kind).glob("day=*")}
     stale: dict[date, int] = {}
-    for day in sorted(_as_date(value) for value in session.scalars(touched)):
+    for day in sorted(days | {_as_date(value) for value in session.scalars(touched)}):
         begin, end = _bounds(day)
         count = session.scalar(
             select(func.count()).where(Event.kind == kind, Event.occurred_at >= begin, Event.occurred_at < end)
         )
-        if count is not None and count != _rows_written(kind, day):
+        if count is not None and count != _rows_written(kind, day, inbox):
             stale[day] = count
     if not stale:
-        _write(mark, looked_at.isoformat())
+        _write(mark, f"{looked_at.isoformat()}\n{inbox}")
+    elif former and former != inbox:
+        logger.warning("the lake's %s are of another database; %d days are to be written anew", kind, len(stale))
     return stale
+
+
+def _inbox(session: Session) -> str:
+    """Return what tells a database's inbox from others': a hash of its first event, which stays the first.
+
+    An empty inbox gives an empty text.
+    """
+    first = session.scalar(select(Event).order_by(Event.id).limit(1))
+    if first is None:
+        return ""
+    said = (first.company_id, first.event_id, first.received_at.astimezone(UTC).isoformat())
+    return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
 
 
 def _write(file: Path, text: str) -> None:
@@ -139,11 +161,15 @@ def _bounds(day: date) -> tuple[datetime, datetime]:
     return begin, begin + timedelta(days=1)
 
 
-def _rows_written(kind: str, day: date) -> int:
+def _rows_written(kind: str, day: date, inbox: str) -> int:
+    """Return how many events of the inbox the day's file holds; -1 where it is another inbox's."""
     import pyarrow.parquet as pq
 
     file = folder_of(kind) / f"day={day.isoformat()}" / "events.parquet"
-    return pq.read_metadata(file).num_rows if file.exists() else 0
+    if not file.exists():
+        return 0
+    written = pq.read_metadata(file)
+    return written.num_rows if (written.metadata or {}).get(INBOX) == inbox.encode() else -1
 
 
 def _row(event: Event) -> dict[str, Any]:

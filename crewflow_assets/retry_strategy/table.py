@@ -130,7 +130,7 @@ def _failures(frame: pd.DataFrame, attempts: pd.DataFrame, table: pd.DataFrame) 
         frame["integration_id"].to_numpy(object),
         micros,
     )
-    first = frame.groupby([table["entity"], "call"])["micros"].transform("min").to_numpy(float)
+    first = frame["micros"].groupby(_calls(frame, table["entity"])).transform("min").to_numpy(float)
     known = frame["call_id"].notna() | (frame["attempt"] == 1)
     return Failures(
         error_class=class_places(table["error_class"].tolist()),
@@ -172,12 +172,20 @@ def _latency_24h(frame: pd.DataFrame, attempts: pd.DataFrame, seen: Seen) -> Flo
     return found
 
 
+def _calls(frame: pd.DataFrame, entity: "pd.Series[Any]") -> "list[pd.Series[Any]]":
+    """Return what tells calls apart: whose, the name, and which call of it, as a name may be used again after one
+    succeeded; the frame is in order of time."""
+    ok = frame["ok"].astype(bool).astype(np.int64)
+    succeeded_before = ok.groupby([entity, frame["call"]]).cumsum() - ok
+    return [entity, frame["call"], succeeded_before]
+
+
 def _recovery(frame: pd.DataFrame, entity: "pd.Series[Any]") -> dict[str, Floats]:
     """Return the seconds after each decision between which the trouble ended: (0, delay] where the retry succeeded,
     (delay, that of a later success of the call] where it did not; infinity where none is known."""
     ended = frame["micros"].to_numpy(float) + frame["delay_seconds"].to_numpy(float) * 1e6
     ok = frame["ok"].to_numpy(bool)
-    success = pd.Series(np.where(ok, ended, np.inf), index=frame.index).groupby([entity, frame["call"]])
+    success = pd.Series(np.where(ok, ended, np.inf), index=frame.index).groupby(_calls(frame, entity))
     after = (success.transform("min").to_numpy(float) - frame["micros"].to_numpy(float)) / 1e6
     delay = frame["delay_seconds"].to_numpy(float)
     return {

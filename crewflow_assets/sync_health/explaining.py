@@ -99,10 +99,11 @@ def _rate_limit(row: Row) -> str:
     if (said := _failing(row, "rate_limit")) is not None:
         return said
     if hits > 0:
-        return f"{hits:.0f} refusals for too many calls in the last 24 hours"
+        return f"{hits:.0f} refusal{'' if hits == 1 else 's'} for too many calls in the last 24 hours"
     others = _of(row, "others_limited_60m")
     if others > 0:
-        return f"{others:.0f} others on this API were refused for too many calls in the last hour"
+        were = "other on this API was" if others == 1 else "others on this API were"
+        return f"{others:.0f} {were} refused for too many calls in the last hour"
     if not np.isnan(headroom):
         return f"{1 - headroom:.0%} of the calls used"
     return "too many calls are likely, from how they went before"

@@ -22,7 +22,7 @@ def backtest(
     days: Annotated[int, typer.Option(min=1, help="Days that count in each world, after a week of warm-up.")] = 5,
     companies: Annotated[int, typer.Option(min=1, help="Companies with timecards in each world.")] = 4,
     company: Annotated[
-        str | None, typer.Option(help="Replay this company's recorded history instead of simulated worlds.")
+        str | None, typer.Option(help="Summarise this company's recorded history instead of simulating worlds.")
     ] = None,
     fit: Annotated[
         bool, typer.Option("--fit", help="Fit the models on simulated worlds first, instead of using the champions.")

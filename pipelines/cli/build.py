@@ -36,7 +36,7 @@ def build(
     from importlib.metadata import version as installed
 
     from crewflow_assets import registry
-    from crewflow_assets.errors import NotReadyError
+    from crewflow_assets.errors import NotFoundError, NotReadyError
     from crewflow_assets.models import MODEL_SPECS, spec_named
     from serving.model_cache import ModelCache
     from serving.packing import packages
@@ -46,9 +46,9 @@ def build(
     specs: list[ModelSpec] = []
     for spec in wanted:
         try:
-            for alias in cache.alias_numbers(spec) or (registry.CHAMPION,):
+            for alias in sorted({registry.CHAMPION, *cache.alias_numbers(spec)}):
                 cache.load(spec, alias)
-        except NotReadyError as error:
+        except (NotReadyError, NotFoundError) as error:
             if service != GATEWAY:
                 raise
             typer.echo(f"left out: {error}", err=True)

@@ -53,7 +53,7 @@ def demo() -> None:
     console.print("  make up                          Dagster, MLflow, the gateway and its /docs, together")
     console.print("  crewflow suggest --company c-1   a company's review queue with suggestions and reasons")
     console.print("  crewflow import --help           bring in your own charts, cost codes and mappings")
-    console.print(f"  {settings.root}   all state; delete it to begin anew")
+    console.print(f"  {settings.root}   all state; delete it to start over")
 
 
 def _fill(console: "Console") -> None:

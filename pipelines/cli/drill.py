@@ -229,7 +229,7 @@ def _tell(system: str, console: "Console") -> None:
             .order_by(AuditEntry.at, AuditEntry.id)
         ).all()
     if not entries:
-        console.print(f"Nothing was foreseen for any integration of {system}.")
+        console.print(f"No trouble was predicted for any integration of {system}.")
         return
     counts = Counter(entry.action for entry in entries)
     console.print(f"{system}: " + ", ".join(f"{action} {number}" for action, number in sorted(counts.items())))

@@ -61,10 +61,10 @@ def import_command(
         typer.Option(help="A column with an unusual title, as field=Title; repeat for more.", metavar="FIELD=TITLE"),
     ] = None,
     on_duplicate: Annotated[
-        OnDuplicate, typer.Option(help="Which row stands where a code occurs twice.")
+        OnDuplicate, typer.Option(help="Which row counts where a code occurs twice.")
     ] = OnDuplicate.refuse,
     partial: Annotated[
-        bool, typer.Option("--partial", help="The file is a part of the list: deactivate nothing that it lacks.")
+        bool, typer.Option("--partial", help="The file is a part of the list: keep records that it lacks.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
     all_problems: Annotated[

@@ -38,7 +38,8 @@ class ModelState(Contract):
     ready: bool = Field(description="Whether predictions are answered; otherwise `problem` says why not.")
     problem: str | None = Field(None, examples=[None])
     source: Literal["registry", "cache"] | None = Field(
-        description="Where the aliases were read; `cache`: the registry is away, and what it gave last is served.",
+        description="Where the aliases were read; `cache`: the registry is away or names no champion, so that what "
+        "it gave last is served.",
         examples=["registry"],
     )
     source_at: AwareDatetime | None = Field(

@@ -111,6 +111,31 @@ def test_says_what_it_skips_and_why(data: Path) -> None:
     assert "company" in skipped[2]
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "it is empty"),
+        ("source_name,target_code,company\nMat\xe9riel,5000,firm a\n".encode("latin-1"), "it is not UTF-8"),
+        (b'source_name,target_code,company\n"Pipe,5000,firm a\n', "it is no CSV file"),
+    ],
+)
+@pytest.mark.parametrize("name", ["company_to_quickbooks.csv", "targets_quickbooks.csv"])
+def test_a_file_that_cannot_be_read_is_skipped_by_its_name(data: Path, name: str, content: bytes, said: str) -> None:
+    (data / name).write_bytes(content)
+    tasks, [skipped] = discover(data)
+    assert not tasks
+    assert skipped.startswith("company_to_quickbooks.csv: ")
+    assert f"{name} cannot be read: {said}" in skipped
+
+
+def test_a_data_set_that_is_not_there_is_named_with_those_that_are(data: Path) -> None:
+    from benchmarks.mapping import app
+
+    found = CliRunner().invoke(app, ["--data", str(data), "--only", "nosuch"])
+    assert found.exit_code == 2
+    assert "no data set 'nosuch'; there are company_to_quickbooks" in " ".join(found.output.split())
+
+
 @pytest.mark.parametrize("repeats", [0, 1])
 def test_no_method_sees_a_label_that_is_held_out(data: Path, repeats: int) -> None:
     task = only_task(data)

@@ -85,3 +85,11 @@ def test_a_list_of_small_firms_is_skipped_with_the_reason(tmp_path: Path, monkey
 def test_prints_nothing_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     print_small([])
     assert capsys.readouterr().out == ""
+
+
+def test_a_folder_without_lists_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    app = typer.Typer()
+    app.command()(mapping_small.main)
+    found = CliRunner().invoke(app, ["--data", str(tmp_path)])
+    assert found.exit_code == 2
+    assert "holds no task" in found.output

@@ -123,6 +123,32 @@ def test_an_automatic_mapping_records_how_it_was_found(company: str, method: str
     assert entry.confidence == pytest.approx(0.97)
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"inputs": {"crewflow_cost_code": "01-500", "target_system": QUICKBOOKS}},
+            "cost_code '01-500' of quickbooks",
+        ),
+        ({"inputs": {"crewflow_cost_code": "16-100.L", "target_system": "sage"}}, "cost_code '16-100.L' of sage"),
+        (
+            {"inputs": {"crewflow_cost_code": "16-100.L", "kind": "project", "target_system": QUICKBOOKS}},
+            "project '16-100.L' of quickbooks",
+        ),
+        ({"model": "sync_health", "inputs": {"integration_id": "i-1"}}, "a prediction of sync_health"),
+    ],
+)
+def test_a_prediction_of_something_else_is_refused(company: str, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidInputError) as error:
+        say("accept", "50100", prediction_id=prediction(**changes))
+    [problem] = error.value.problems
+    assert problem.loc == ("prediction_id",)
+    assert said in problem.msg
+    assert not everything(Event)
+    inputs = {"crewflow_cost_code": "16-100.L", "kind": "cost_code", "target_system": QUICKBOOKS}
+    assert say("accept", "50100", prediction_id=prediction(id="p-2", inputs=inputs))["state"] == "mapped"
+
+
 def test_a_decision_on_a_withheld_prediction_is_marked_blind_with_its_propensity(company: str) -> None:
     say("accept", "50200", prediction_id=prediction(withheld=True, propensity=0.05))
     payload = everything(Event)[0].payload

@@ -133,6 +133,15 @@ def test_below_the_threshold_the_platform_asks(nothing_withheld: None) -> None:
     assert (ask(using=sure).fields["method"], first(ask(using=sure))["auto_map"]) == ("model", True)
 
 
+def test_a_lone_account_is_automatic_only_where_the_company_chose_it_before(nothing_withheld: None) -> None:
+    lone = [{"code": "61000", "name": "Office Supplies"}]
+    found = ask("01-510", using=SURE, target_accounts=lone)
+    assert (found.fields["method"], first(found)["auto_map"]) == ("ask", False)
+    map_by_event("01-500", "61000")  # of the same name
+    found = ask("01-510", using=SURE, target_accounts=lone)
+    assert (found.fields["method"], first(found)["auto_map"]) == ("memory", True)
+
+
 def test_only_the_first_suggestion_is_ever_automatic(nothing_withheld: None) -> None:
     assert [s["auto_map"] for s in ask(using=SURE).fields["suggestions"]] == [True] + [False] * 4
 

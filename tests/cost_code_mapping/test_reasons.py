@@ -89,3 +89,79 @@ def test_reasons_speak_of_the_companys_own_history_alone(company: str) -> None:
     found = ask("01-510", using=predictor(memory=9.0, nearest=9.0, used_before=9.0), top_k=50)
     assert first(found)["target_code"] == ACCOUNTS[0].code  # nothing is known, so the order of the chart stands
     assert not any("You mapped" in s["reason"] for s in found.fields["suggestions"])
+
+
+def weighing(**weights: float) -> np.ndarray:
+    return np.array([weights.get(name, 0.0) for name in ALL_FEATURES], np.float32)
+
+
+def said_of(
+    source: Source, targets: list[Target], *, mapped: dict[Source, str] | None = None, **weights: float
+) -> str:
+    """Return the reason for the first of the targets; what was mapped before is by source."""
+    chart, using = Chart(targets), predictor(**weights)
+    [query] = prepare([source])
+    before = mapped or {}
+    history = History.of(prepare(list(before)), list(before.values()), chart)
+    features = using.features(query, chart, history)
+    return reason(Evidence(query, chart, history, np.ones(len(before), bool), features, weighing(**weights)), 0)
+
+
+def code(name: str) -> Source:
+    return Source("cost_code", "X-1", name, None, None, None, "electrical")
+
+
+def project(name: str, *, number: str, group: str | None = None) -> Source:
+    return Source("project", number, name, None, group, None, "electrical")
+
+
+@pytest.mark.parametrize(
+    ("name", "parent", "expected"),
+    [
+        ("Materials", "Job Expenses", "“job” stands in the name of the account's parent"),
+        ("Job Materials", "Expenses", "“job” stands in the account's name"),
+        ("Trailer", "Job Expenses", "“job trailer” stands in the account's name and its parent's"),
+    ],
+)
+def test_a_word_of_the_parents_name_is_not_called_a_word_of_the_accounts_name(
+    name: str, parent: str, expected: str
+) -> None:
+    targets = [Target("1", name, None, parent), Target("2", "Paint", None, None)]
+    assert said_of(code("Job trailer"), targets, source_covered=5.0, context_similarity=5.0) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "account", "expected"),
+    [
+        ("Crane", "Tools", "An equipment code, and an account for equipment"),
+        ("Office", "Insurance", "An overhead code, and an account for overhead"),
+        ("Crew", "Wages", "A labor code, and an account for labor"),
+    ],
+)
+def test_the_sentence_about_the_cost_type_is_english(name: str, account: str, expected: str) -> None:
+    targets = [Target("1", account, None, None), Target("2", "Paint", None, None)]
+    assert said_of(code(name), targets, cost_type_match=5.0) == expected
+
+
+CREW = project("Crew house", number="P-2")
+IN_THE_NORTH = tuple(project(f"Mall {number}", number=f"P-{number}", group="North") for number in (4, 5))
+
+
+@pytest.mark.parametrize(
+    ("weights", "mapped", "expected"),
+    [
+        ({"memory": 9.0}, (CREW, *IN_THE_NORTH), "You mapped 1 other project of the same name to 1"),
+        ({"share_group": 9.0}, IN_THE_NORTH, "Similar to 2 other projects under “North” you mapped to 1"),
+        ({"share_prefix": 9.0}, (project("School", number="P-3"),), "Similar to 1 other project beginning with P"),
+        ({"used_before": 9.0}, (project("School", number="S-3"),), "You mapped 1 other project to 1"),
+        ({"cost_type_match": 9.0}, (), "A labor project, and an account for labor"),
+    ],
+)
+def test_projects_are_not_called_codes(weights: dict[str, float], mapped: tuple[Source, ...], expected: str) -> None:
+    targets = [Target("1", "Wages", None, None), Target("2", "Zinc", None, None)]
+    asked = project("Crew house", number="P-1", group="North")
+    assert said_of(asked, targets, mapped=dict.fromkeys(mapped, "1"), **weights).startswith(expected)
+
+
+def test_the_only_account_is_not_called_the_best_of_them() -> None:
+    assert said_of(code("Crane"), [Target("1", "Paint", None, None)]) == "No strong evidence; the only account"

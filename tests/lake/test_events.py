@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, delete
 
 from crewflow_assets import clock
 from crewflow_assets.errors import NotReadyError
@@ -18,7 +18,7 @@ from crewflow_assets.ingest.events import record_events
 from crewflow_assets.lake import events as lake
 from crewflow_assets.lake.events import event_schema, folder_of, read_events, stale_days, write_day
 from crewflow_assets.store.database import reading, transaction
-from crewflow_assets.store.tables import Company
+from crewflow_assets.store.tables import Company, Event
 from tests.ingest.test_events import EXAMPLES
 
 DAY = date(2026, 1, 5)
@@ -189,6 +189,40 @@ def test_stale_days_are_exactly_those_the_lake_lacks_events_of(company: str) -> 
     assert stale() == {}
 
 
+@pytest.mark.parametrize("complete", [True, False])
+def test_days_of_a_database_before_this_one_are_written_anew(
+    company: str, complete: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    days = [DAY + timedelta(days=i) for i in range(3)]
+    record(*((f"e-{i}", NOON + timedelta(days=i)) for i in range(3)))
+    for day in days:
+        write(day)
+    if complete:
+        assert stale() == {}
+    with transaction() as session:  # as a fresh database has it
+        session.execute(delete(Event))
+    record(("other", NOON), received=NOON + timedelta(days=32))
+    assert stale() == {days[0]: 1, days[1]: 0, days[2]: 0}
+    assert ("another database" in caplog.text) is complete
+    for day in days:
+        write(day)
+    assert ids() == ["other"]
+    assert stale() == {}
+    record(("late", NOON), received=NOON + timedelta(days=33))
+    assert stale() == {days[0]: 2}
+
+
+def test_the_first_events_of_a_database_are_no_other_database_s(
+    company: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert stale() == {}
+    record(("first", NOON))
+    assert stale() == {DAY: 1}
+    write()
+    assert stale() == {}
+    assert not caplog.text
+
+
 def test_other_kinds_are_not_stale_for_it(company: str) -> None:
     record(("a", NOON), kind="sync_attempt")
     assert stale("api_status") == {}
@@ -230,7 +264,7 @@ def test_after_a_look_at_a_complete_lake_old_days_are_not_counted_again(
     assert stale(now=NOON + timedelta(days=5)) == {}
     counted: list[date] = []
 
-    def nothing_written(_kind: str, day: date) -> int:
+    def nothing_written(_kind: str, day: date, _inbox: str) -> int:
         counted.append(day)
         return 0
 

@@ -48,6 +48,15 @@ def test_a_call_that_never_succeeded_has_no_end() -> None:
     assert np.isinf(found["recovered_by"]).all()
 
 
+def test_a_name_that_is_used_again_after_a_success_is_another_call() -> None:
+    before = one_call().assign(event_id="r-0", delay_seconds=5.0, occurred_at=BEGIN - timedelta(days=1), ok=True)
+    found = as_table(pd.concat([before, three_retries()]), no_attempts())
+    assert found["recovered_by"].tolist() == [5, 150, 140, 100]
+    assert found["since_first_failure"].tolist() == [0, 0, 10, 50]
+    never = as_table(pd.concat([before, three_retries().assign(ok=False)]), no_attempts())
+    assert never["recovered_by"].tolist() == [5, np.inf, np.inf, np.inf]
+
+
 def test_what_comes_after_the_failure_is_not_seen() -> None:
     failed = timedelta(seconds=0)
     before = attempts(

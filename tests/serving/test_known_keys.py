@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 from anyio import run
+from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from crewflow_assets import clock
+from crewflow_assets.store import keys as api_keys
+from crewflow_assets.store.database import transaction
 from crewflow_assets.store.keys import KeyScope, hash_of
 from serving import keyring, known_keys
 from serving.caller import Caller
@@ -110,3 +113,33 @@ def test_the_keyring_without_a_database(home: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(keyring, "REMEMBERED_SECONDS", 0.0)
     with pytest.raises(OperationalError):
         run(Keyring().caller, f"Bearer {token}")
+
+
+@pytest.mark.parametrize("refused", ["a full disk", "no folder"])
+def test_keys_that_cannot_be_kept_on_disk_are_checked_all_the_same(
+    sqlite_store: Engine,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    refused: str,
+) -> None:
+    with transaction() as session:
+        token, row = api_keys.create(session, "backend", None)
+        key_id = row.id
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    if refused == "a full disk":
+        monkeypatch.setattr(KnownKeys, "_write", full)
+    else:
+        (home / "gateway").write_text("in the way")
+    monkeypatch.setattr(keyring, "REMEMBERED_SECONDS", 0.0)
+    ring = Keyring()
+    assert run(ring.caller, f"Bearer {token}") == Caller(key_id, None)
+    assert "cannot be kept on disk" in caplog.text
+    with transaction() as session:
+        api_keys.revoke(session, key_id)
+    with pytest.raises(Problem) as refusal:
+        run(ring.caller, f"Bearer {token}")
+    assert refusal.value.status == 401

@@ -221,6 +221,45 @@ def test_an_empty_registry_counts_as_away_where_there_is_a_copy(registry: Folder
     assert origin.source == "cache"
 
 
+@pytest.mark.parametrize("aliases", [{}, {"challenger": 1}])
+def test_a_rebuilt_registry_without_a_champion_leaves_the_copy_in_force(
+    registry: FolderRegistry, monkeypatch: pytest.MonkeyPatch, aliases: dict[str, int]
+) -> None:
+    running, cache = started(registry)
+    anew = FolderRegistry(registry.root.with_name("anew"), aliases, run_id="r-2")
+    anew.add(1, "one, trained anew")
+    anew.add(3, "three, trained anew")
+    monkeypatch.setattr(cache, "_registry", anew)
+    monkeypatch.setattr("serving.predictors.RUNS_SECONDS", 0.0)
+    assert not running.refresh()
+    loads = count_loads(monkeypatch)
+    assert not running.refresh()
+    assert loads == [], "nothing changed"
+    for predictors in (running, started(anew)[0], started(anew)[0]):
+        assert (said(predictors), said(predictors, "challenger"), said(predictors, "1.2")) == ("one", "two", "two")
+        assert said(predictors, "1.3") == "three, trained anew"
+        origin = predictors.source.origin(SPEC)
+        assert origin is not None
+        assert origin.source == "cache"
+        assert predictors.problem(SPEC) is None
+    anew.aliases = {"champion": 3, "challenger": 1}
+    assert running.refresh()
+    for predictors in (running, started(anew)[0]):
+        assert (said(predictors), said(predictors, "challenger")) == ("three, trained anew", "one, trained anew")
+
+
+def count_loads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    loads: list[Path] = []
+    load = ReadingCode.load
+
+    def counted(self: ReadingCode, folder: Path) -> Predictor:
+        loads.append(folder)
+        return load(self, folder)
+
+    monkeypatch.setattr(ReadingCode, "load", counted)
+    return loads
+
+
 def test_without_registry_and_copy_there_is_no_model(registry: FolderRegistry) -> None:
     registry.away = AWAY
     predictors, cache = started(registry)
@@ -246,13 +285,14 @@ def test_the_copy_follows_the_registry_and_a_registry_that_returns_is_followed(r
     assert origin.source == "registry"
 
 
+@pytest.mark.parametrize("step", ["TemporaryDirectory", "shutil.copytree"])
 def test_what_could_not_be_copied_is_served_all_the_same(
-    registry: FolderRegistry, monkeypatch: pytest.MonkeyPatch
+    registry: FolderRegistry, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("serving.model_cache.shutil.copytree", full)
+    monkeypatch.setattr(f"serving.model_cache.{step}", full)
     predictors, _ = started(registry)
     assert said(predictors) == "one"
     registry.away = AWAY

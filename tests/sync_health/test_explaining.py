@@ -1,6 +1,7 @@
 """Reasons: the causes that moved the probability, with numbers that stand in the history."""
 
 import numpy as np
+import pytest
 
 from crewflow_assets.sync_health.explaining import risk_factors, seconds
 from crewflow_assets.sync_health.features import COLUMN, FEATURES
@@ -53,6 +54,20 @@ def test_an_api_that_is_down_is_told_by_its_status_or_by_others() -> None:
     assert said.detail == "the status page says major outage"
     [said] = risk_factors(row(api_status=0, others_failed_60m=3, others_n_60m=12), by, 0.5)
     assert said.detail == "3 of 12 other syncs with this API failed in the last hour"
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        ({"rate_limit_hits_24h": 1}, "1 refusal for too many calls in the last 24 hours"),
+        ({"rate_limit_hits_24h": 2}, "2 refusals for too many calls in the last 24 hours"),
+        ({"others_limited_60m": 1}, "1 other on this API was refused for too many calls in the last hour"),
+        ({"others_limited_60m": 2}, "2 others on this API were refused for too many calls in the last hour"),
+    ],
+)
+def test_one_is_not_said_as_several_are(known: dict[str, float], said: str) -> None:
+    [factor] = risk_factors(row(**known), moved(calls_share_1h=2.0), 0.5)
+    assert factor.detail == said
 
 
 def test_every_cause_has_words_even_where_nothing_is_known() -> None:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from crewflow_assets.ingest.event_kinds import EventIn, EventKind
 from crewflow_assets.lake.events import event_schema
-from crewflow_assets.twin.sync.attempts import ERRORS, Attempts, Cause
+from crewflow_assets.twin.sync.attempts import ERRORS, Attempts
 from crewflow_assets.twin.sync.parameters import SYSTEMS
 from crewflow_assets.twin.sync.world import SyncWorld
 
@@ -88,16 +88,6 @@ def status_table(world: SyncWorld, *, servers: Sequence[int] | None = None) -> "
                 }
             )
     return pa.Table.from_pylist(rows, schema=event_schema("api_status"))
-
-
-def hidden_table(attempts: Attempts) -> "pa.Table":
-    """Return what only the twin knows of the same attempts, row by row: cause ("none" …) and ceiling."""
-    import pyarrow as pa
-
-    names = pa.array([cause.name.lower() for cause in Cause])
-    return pa.table(
-        {"cause": names.take(pa.array(attempts.cause)), "ceiling": pa.array(attempts.ceiling, pa.float64())}
-    )
 
 
 def events_of(kind: EventKind, table: "pa.Table", *, until: datetime) -> Iterator[EventIn]:

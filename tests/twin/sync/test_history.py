@@ -5,7 +5,7 @@ import numpy as np
 from crewflow_assets.ingest.event_kinds import PAYLOADS
 from crewflow_assets.lake.events import event_schema
 from crewflow_assets.twin.sync.attempts import Attempts
-from crewflow_assets.twin.sync.history import attempt_table, events_of, hidden_table, status_table
+from crewflow_assets.twin.sync.history import attempt_table, events_of, status_table
 from crewflow_assets.twin.sync.world import SyncWorld, run, standard_draw
 from tests.twin.sync.conftest import START
 
@@ -17,7 +17,6 @@ def test_tables_have_the_lakes_columns(stepped: tuple[SyncWorld, Attempts]) -> N
     assert table.num_rows == len(attempts)
     assert len(set(table["event_id"].to_pylist())) == table.num_rows
     assert status_table(world).schema == event_schema("api_status")
-    assert hidden_table(attempts).num_rows == table.num_rows
 
 
 def test_every_row_is_a_valid_event(stepped: tuple[SyncWorld, Attempts]) -> None:

@@ -51,13 +51,19 @@ class KnownKeys:
                 self._write(self._read() | {digest: (now, scope)})
 
     def forget(self, digest: str) -> None:
-        """Drop a key that the database no longer knows, whichever worker had confirmed it."""
+        """Drop a key that the database no longer knows, whichever worker had confirmed it.
+
+        Where the disk is full, all are dropped: better none is known than one that was revoked.
+        """
         with self._lock:
             self._mine.pop(digest, None)
             if digest not in self._read():  # most unknown tokens never were a key: they write nothing
                 return
-            with self._alone():
-                self._write({known: entry for known, entry in self._read().items() if known != digest})
+            try:
+                with self._alone():
+                    self._write({known: entry for known, entry in self._read().items() if known != digest})
+            except OSError:
+                self.path.unlink(missing_ok=True)
 
     def find(self, digest: str) -> KeyScope | None:
         """Return what a key opened when the database last confirmed it, within the last 24 hours."""

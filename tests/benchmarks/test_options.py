@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 COMMANDS = (
     *("conflicts", "conflicts_throughput", "conflicts_twin", "experiments", "experiments_live", "health_forecast"),
     *("mapping", "retry", "retry_bodies", "retry_twin", "sync_features", "sync_health", "sync_health_twin"),
-    "sync_prevention",
+    *("serving", "sync_prevention"),
 )
 WITH_PLOTS = (
     *("conflicts", "conflicts_twin", "experiments", "experiments_live", "health_forecast", "mapping", "retry"),
-    *("retry_twin", "sync_health", "sync_prevention"),
+    *("retry_twin", "serving", "sync_health", "sync_prevention"),
 )
 WITH_DATA = ("conflicts", "mapping", "retry", "sync_health")
 

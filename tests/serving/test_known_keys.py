@@ -58,6 +58,18 @@ def test_a_key_is_forgotten_whichever_worker_had_confirmed_it(tmp_path: Path) ->
     assert (confirming.find("d1"), confirming.find("d2")) == (None, SCOPE)
 
 
+def test_a_key_is_forgotten_also_where_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = KnownKeys(tmp_path / "keys.json")
+    keys.confirm("d1", SCOPE)
+
+    def full(entries: Mapping[str, object]) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(keys, "_write", full)
+    keys.forget("d1")
+    assert KnownKeys(tmp_path / "keys.json").find("d1") is None
+
+
 def test_workers_that_write_at_once_undo_nothing_of_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

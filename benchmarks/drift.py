@@ -7,18 +7,19 @@ production uses; alarms follow its rule: one while it lasts. Beside ours stands 
 column. Takes a quarter of a minute for each year of each world on one core.
 """
 
-import argparse
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 from scipy.stats import chi2
 
 from benchmarks.drift_worlds import WORLDS, Rows, World, shifted, simulate
+from benchmarks.options import json_option
 from crewflow_assets.monitoring.alerts import QUIET_WEEKS
 from crewflow_assets.monitoring.blocks import Blocks, described_blocks, residual_blocks
 from crewflow_assets.monitoring.drift import Compared, compare
@@ -160,28 +161,27 @@ def plot(records: dict[str, list[dict[str, Any]]], folder: Path) -> None:
     (folder / "drift-null.png").write_bytes(image)
 
 
-def main() -> None:
-    """Print the tables."""
+def main(
+    years: Annotated[int, typer.Option(min=1, help="Null years of each world.")] = 40,
+    worlds: Annotated[int, typer.Option(min=1, help="Worlds of each shift.")] = 20,
+    seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 7,
+    json_file: Annotated[Path | None, json_option("Write the records here.")] = None,
+    plots: Annotated[Path | None, typer.Option(file_okay=False, help="Write the plot into this directory.")] = None,
+) -> None:
+    """Count drift alarms in years in which nothing changes, and how soon shifts are told."""
     import pandas as pd
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--years", type=int, default=40, help="null years of each world (default 40)")
-    parser.add_argument("--worlds", type=int, default=20, help="worlds of each shift (default 20)")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--json", type=Path, help="write the records here")
-    parser.add_argument("--plots", type=Path, help="write the plot into this folder")
-    given = parser.parse_args()
     records = {"worlds": [asdict(world) for world in WORLDS]}
-    records["null"] = list(null_years(given.years, given.seed))
+    records["null"] = list(null_years(years, seed))
     print(pd.DataFrame(records["null"]).to_markdown(index=False))
-    records["shifts"] = list(shifts(given.worlds, given.seed))
+    records["shifts"] = list(shifts(worlds, seed))
     print()
     print(pd.DataFrame(records["shifts"]).to_markdown(index=False))
-    if given.json:
-        given.json.write_text(json.dumps(records, indent=1))
-    if given.plots:
-        plot(records, given.plots)
+    if json_file is not None:
+        json_file.write_text(json.dumps(records, indent=1))
+    if plots is not None:
+        plot(records, plots)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

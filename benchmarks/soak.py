@@ -4,13 +4,11 @@ Counts wrong answers, answers that the documentation does not promise, and what 
 database at the end; plots memory. Needs PostgreSQL's server programs and an installation that `crewflow demo` filled.
 """
 
-import argparse
 import asyncio
 import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,10 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
+from typing import Annotated
 
+import typer
 from sqlalchemy import select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from benchmarks.options import json_option
 from benchmarks.postgres import PostgresServer
 from benchmarks.serving_servers import BIN, ROOT
 from benchmarks.soak_cases import cases, items
@@ -166,47 +167,49 @@ def setting(text: str) -> tuple[str, str]:
     """Return name and value of ``NAME=VALUE``.
 
     Raises:
-        argparse.ArgumentTypeError: it has no ``=``, or no setting of that name exists.
+        typer.BadParameter: it has no ``=``, or no setting of that name exists.
     """
     name, is_setting, value = text.partition("=")
     known = {f"CREWFLOW_{field.upper()}" for field in Settings.model_fields}
     if not is_setting or name not in known:
-        raise argparse.ArgumentTypeError(f"{text!r} is no setting; give CREWFLOW_...=VALUE, see docs/operations.md")
+        raise typer.BadParameter(f"{text!r} is no setting; give CREWFLOW_...=VALUE, see docs/operations.md")
     return name, value
 
 
-def main() -> None:
-    """Read the arguments, run, print the table and write what was asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--home", type=Path, required=True, help="the installation, filled by `crewflow demo`")
-    parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument(
-        "--every", type=float, help="seconds between two troubles; by default a 60th of the time, 15 at least"
-    )
-    parser.add_argument("--quiet", type=float, default=QUIETLY, help="share of the time, at the end, without trouble")
-    parser.add_argument(
-        "--setting", type=setting, action="append", default=[], help="CREWFLOW_...=VALUE for the gateway; repeatable"
-    )
-    parser.add_argument("--port", type=int, default=3190)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--plots", type=Path)
-    arguments = parser.parse_args()
-    every = arguments.every or max(15.0, arguments.minutes)
-    found = soak(
-        arguments.home.resolve(),
-        arguments.minutes,
-        every,
-        arguments.port,
-        quietly=arguments.quiet,
-        settings=dict(arguments.setting),
-    )
+def main(
+    home: Annotated[
+        Path, typer.Option(help="The installation, filled by `crewflow demo`.", exists=True, file_okay=False)
+    ],
+    minutes: Annotated[float, typer.Option(min=1, help="How long.")] = 60.0,
+    every: Annotated[
+        float | None,
+        typer.Option(min=1, help="Seconds between two troubles; by default a 60th of the time, 15 at least."),
+    ] = None,
+    quiet: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the time, at the end, without trouble.")
+    ] = QUIETLY,
+    settings: Annotated[
+        list[str] | None, typer.Option("--setting", help="CREWFLOW_...=VALUE for the gateway; repeatable.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The gateway's.")] = 3190,
+    json_file: Annotated[Path | None, json_option("Write the figures here.")] = None,
+    plots: Annotated[Path | None, typer.Option(file_okay=False, help="Write the plot into this directory.")] = None,
+) -> None:
+    """Put the gateway under mixed load while versions change, workers die and the database stops.
+
+    Counts wrong answers, answers that the documentation does not promise, and what was acknowledged and is not in
+    the database at the end; plots memory. Needs PostgreSQL's server programs. Ends with status 1 where anything was
+    wrong or lost.
+    """
+    chosen = dict(setting(text) for text in settings or [])
+    found = soak(home.resolve(), minutes, every or max(15.0, minutes), port, quietly=quiet, settings=chosen)
     print(table(found))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(found.as_json(), indent=1))
-    if arguments.plots:
-        plot(found, arguments.plots / "soak.png")
-    sys.exit(0 if found.clean else 1)
+    if json_file is not None:
+        json_file.write_text(json.dumps(found.as_json(), indent=1))
+    if plots is not None:
+        plot(found, plots / "soak.png")
+    raise typer.Exit(0 if found.clean else 1)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

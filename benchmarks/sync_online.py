@@ -6,7 +6,6 @@ Posting is not timed; a few events come late. The database is an empty SQLite fi
 milliseconds are what the process used of its cores: where others use them too, they are the steadier figure.
 """
 
-import argparse
 import json
 import os
 from collections.abc import Iterator
@@ -14,10 +13,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+import typer
 
+from benchmarks.options import json_option
 from benchmarks.sync_watch import SCORED_AT, WORLD_SEED, add_integrations, fitted, world_until, write_lake
 from crewflow_assets.settings import get_settings
 
@@ -111,24 +112,23 @@ def _post(events: list["EventIn"]) -> None:
             record_events(session, events, handlers=EVENT_HANDLERS)
 
 
-def main() -> None:
-    """Print the table."""
+def main(
+    integrations: Annotated[int, typer.Option(min=1, help="How many.")] = 10_000,
+    days: Annotated[int, typer.Option(min=1, help="Of simulated attempts in the lake.")] = 7,
+    json_file: Annotated[Path | None, json_option("Write the records here.")] = None,
+) -> None:
+    """Time predictions of the next sync among many integrations, while events come in."""
     import pandas as pd
 
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--integrations", type=int, default=10_000, help="how many (default: 10000)")
-    parser.add_argument("--days", type=int, default=7, help="of simulated attempts in the lake (default: 7)")
-    parser.add_argument("--json", type=Path, help="write the records to this file")
-    chosen = parser.parse_args()
     with TemporaryDirectory(prefix="crewflow-online-") as home:
         os.environ |= {"CREWFLOW_HOME": home, "CREWFLOW_DATABASE_URL": ""}
         get_settings.cache_clear()
-        records = measure(chosen.integrations, chosen.days)
+        records = measure(integrations, days)
     columns = ["asked", "predictions", "events", "p50_ms", "p99_ms", "max_ms", "p50_cpu_ms", "p99_cpu_ms", "first_ms"]
     print(pd.DataFrame(records)[columns].to_markdown(index=False, floatfmt=".1f"))
-    if chosen.json:
-        chosen.json.write_text(json.dumps(records, indent=2))
+    if json_file is not None:
+        json_file.write_text(json.dumps(records, indent=2))
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

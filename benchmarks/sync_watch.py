@@ -6,7 +6,6 @@ the lake; the first of them reads the lake. The database is an empty one: SQLite
 named. ``cpu_seconds`` is what the process used of its cores: where others use them too, it is the steadier figure.
 """
 
-import argparse
 import json
 import os
 from collections.abc import Sequence
@@ -15,8 +14,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
+from benchmarks.options import json_option
 from crewflow_assets.settings import get_settings
 
 if TYPE_CHECKING:
@@ -210,23 +212,22 @@ def _tick(at: datetime, share: float, cause: Any) -> dict[str, Any]:
     return {"seconds": perf_counter() - began, "cpu_seconds": process_time() - cpu} | asdict(report)
 
 
-def main() -> None:
-    """Print the table."""
+def main(
+    integrations: Annotated[int, typer.Option(min=1, help="How many.")] = 10_000,
+    days: Annotated[int, typer.Option(min=1, help="Of simulated attempts for scoring.")] = 7,
+    database_url: Annotated[str, typer.Option(help="An empty database; by default SQLite, temporary.")] = "",
+    json_file: Annotated[Path | None, json_option("Write the records here.")] = None,
+) -> None:
+    """Time a tick of the watch, and the scoring in it, over many integrations."""
     import pandas as pd
 
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--integrations", type=int, default=10_000, help="how many (default: 10000)")
-    parser.add_argument("--days", type=int, default=7, help="of simulated attempts for scoring (default: 7)")
-    parser.add_argument("--database-url", default="", help="an empty database; default: SQLite, temporary")
-    parser.add_argument("--json", type=Path, help="write the records to this file")
-    chosen = parser.parse_args()
     with TemporaryDirectory(prefix="crewflow-watch-") as home:
-        os.environ |= {"CREWFLOW_HOME": home, "CREWFLOW_DATABASE_URL": chosen.database_url}
-        records = measure(chosen.integrations)
+        os.environ |= {"CREWFLOW_HOME": home, "CREWFLOW_DATABASE_URL": database_url}
+        records = measure(integrations)
     with TemporaryDirectory(prefix="crewflow-watch-") as home:
         os.environ |= {"CREWFLOW_HOME": home, "CREWFLOW_DATABASE_URL": ""}
         get_settings.cache_clear()
-        records += measure_scoring(chosen.integrations, chosen.days)
+        records += measure_scoring(integrations, days)
     columns = [
         "case",
         "integrations",
@@ -241,9 +242,9 @@ def main() -> None:
         "commands",
     ]
     print(pd.DataFrame(records)[columns].to_markdown(index=False, floatfmt=".1f"))
-    if chosen.json:
-        chosen.json.write_text(json.dumps(records, indent=2))
+    if json_file is not None:
+        json_file.write_text(json.dumps(records, indent=2))
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

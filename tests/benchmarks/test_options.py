@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 COMMANDS = (
     *("conflicts", "conflicts_throughput", "conflicts_twin", "experiments", "experiments_live", "health_forecast"),
     *("mapping", "retry", "retry_bodies", "retry_twin", "sync_features", "sync_health", "sync_health_twin"),
-    *("serving", "sync_prevention"),
+    *("drift", "serving", "soak", "sync_online", "sync_prevention", "sync_watch"),
 )
 WITH_PLOTS = (
     *("conflicts", "conflicts_twin", "experiments", "experiments_live", "health_forecast", "mapping", "retry"),
-    *("retry_twin", "serving", "sync_health", "sync_prevention"),
+    *("drift", "retry_twin", "serving", "soak", "sync_health", "sync_prevention"),
 )
 WITH_DATA = ("conflicts", "mapping", "retry", "sync_health")
 
@@ -26,7 +26,7 @@ def test_what_cannot_be_written_is_refused_before_anything_is_measured(name: str
     if app is None:
         app = typer.Typer()
         app.command()(module.main)
-    data = ["--data", str(tmp_path)] if name in WITH_DATA else []
+    data = ["--data", str(tmp_path)] if name in WITH_DATA else ["--home", str(tmp_path)] if name == "soak" else []
     (tmp_path / "file").touch()
     wrong = [
         ("--json", tmp_path / "nowhere" / "out.json", "there is no folder"),

@@ -1,10 +1,10 @@
 """The soak's own judgement: what is a wrong answer, what an outage explains, what counts as lost."""
 
-from argparse import ArgumentTypeError
 from collections import Counter
 from pathlib import Path
 
 import pytest
+import typer
 
 from benchmarks import soak_load
 from benchmarks.soak import setting
@@ -125,5 +125,5 @@ def test_a_busy_and_an_idle_worker_are_told_from_two_that_share_the_work() -> No
 @pytest.mark.parametrize("text", ["CREWFLOW_CONFLICT_EVENTS_KEPT", "CREWFLOW_KEPT=5", "kept=5"])
 def test_what_is_no_setting_of_the_gateway_is_refused(text: str) -> None:
     assert setting("CREWFLOW_CONFLICT_EVENTS_KEPT=15000") == ("CREWFLOW_CONFLICT_EVENTS_KEPT", "15000")
-    with pytest.raises(ArgumentTypeError, match="is no setting"):
+    with pytest.raises(typer.BadParameter, match="is no setting"):
         setting(text)

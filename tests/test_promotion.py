@@ -1,6 +1,7 @@
 """Promotion on a real registry and database: every move is recorded, and carried out once whatever is killed."""
 
 import dataclasses
+from collections.abc import Mapping
 from datetime import timedelta
 
 import pytest
@@ -16,6 +17,8 @@ from crewflow_assets.store.database import reading, transaction
 from crewflow_assets.store.tables import AuditEntry
 from tests.promoting import SPEC, aliases, barred, rows, train
 from tests.registering import new_version
+
+DAY = timedelta(days=1)
 
 
 def test_a_move_is_a_row_an_audit_row_and_an_alias(versions_on_both: None) -> None:
@@ -179,14 +182,41 @@ def test_one_command_goes_back_to_the_champion_before_and_further(versions: None
     assert (aliases()["champion"], barred(3)) == (3, None)
 
 
-def rebuild(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the registry's versions younger than all that was decided so far, as those of a rebuilt one are."""
-    describe, until = registry.describe, (clock.now() + timedelta(days=1)).isoformat()
+def rebuild(monkeypatch: pytest.MonkeyPatch, until: Mapping[int, timedelta]) -> None:
+    """Leave the versions of these numbers in the registry, with data that ended so long after the present moment."""
+    describe, at = registry.describe, clock.now()
 
-    def younger(spec: ModelSpec) -> list[VersionInfo]:
-        return [dataclasses.replace(info, tags={**info.tags, registry.DATA_UNTIL: until}) for info in describe(spec)]
+    def rebuilt(spec: ModelSpec) -> list[VersionInfo]:
+        return [
+            dataclasses.replace(info, tags={**info.tags, registry.DATA_UNTIL: (at + until[info.number]).isoformat()})
+            for info in describe(spec)
+            if info.number in until
+        ]
 
-    monkeypatch.setattr(registry, "describe", younger)
+    monkeypatch.setattr(registry, "describe", rebuilt)
+
+
+@pytest.mark.parametrize(
+    ("until", "binds"),
+    [
+        pytest.param({1: DAY, 2: -DAY, 3: 2 * DAY}, True, id="between-versions"),
+        pytest.param({1: DAY, 2: timedelta(minutes=4), 3: 2 * DAY}, True, id="within-five-minutes-before-the-oldest"),
+        pytest.param({1: DAY, 2: timedelta(minutes=6), 3: 2 * DAY}, False, id="before-the-oldest"),
+        pytest.param({}, False, id="a-day-before-a-registry-without-versions"),
+    ],
+)
+def test_a_rejection_binds_from_the_data_of_the_oldest_version_on(
+    versions: None, monkeypatch: pytest.MonkeyPatch, until: dict[int, timedelta], binds: bool
+) -> None:
+    rejected_at = clock.now()
+    with clock.fixed(rejected_at):
+        train("1.0", None)
+        promotion.require_approval(SPEC, True, by="dana", why="audit")
+        train("1.1", 1)
+        promotion.reject(SPEC, "1.1", by="dana", why="worse for plumbers")
+        rebuild(monkeypatch, until)
+    with clock.fixed(rejected_at + DAY):
+        assert barred(2) == ("1.1 was rejected by dana: worse for plumbers" if binds else None)
 
 
 def test_what_was_decided_about_a_registry_before_this_one_binds_nobody(
@@ -198,7 +228,7 @@ def test_what_was_decided_about_a_registry_before_this_one_binds_nobody(
     promotion.require_approval(SPEC, True, by="dana", why="audit")
     waiting = train("1.2", 1)
     assert waiting is not None
-    rebuild(monkeypatch)
+    rebuild(monkeypatch, dict.fromkeys((1, 2, 3), DAY))
     assert barred(2) is None
     with pytest.raises(ConflictError, match="no earlier champion of cost_code_mapping is known"):
         promotion.rollback(SPEC, by="dana", why="x")

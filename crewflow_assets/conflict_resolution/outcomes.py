@@ -4,14 +4,17 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from crewflow_assets.conflict_resolution.contract import RESOLUTIONS
-from crewflow_assets.conflict_resolution.standing import AGREED, ResolutionState
+from crewflow_assets.conflict_resolution.standing import AGREED, ResolutionState, inputs_of
 from crewflow_assets.monitoring.hook import WORDS, Basis, Described, Logged, Monitored, Seen
-from crewflow_assets.store.conflict_tables import ConflictResolution
+from crewflow_assets.store.conflict_tables import Conflict, ConflictResolution
 from crewflow_assets.store.database import batched
+
+ABOUT = ("conflict_type", "worker_id", "project_id", "timecard_date")
+"""What tells conflicts apart where no id is logged; values, moments and system may have become others since."""
 
 
 class ConflictOutcomes(Monitored):
@@ -27,18 +30,19 @@ class ConflictOutcomes(Monitored):
     def seen(self, session: Session, logged: Sequence[Logged]) -> dict[str, Seen]:
         """Read reviews of automatic decisions, blind or chosen, and people's own decisions that still count."""
         by_id = {one.id: one for one in logged}
-        rows: list[ConflictResolution] = []
+        rows: list[Row[ConflictResolution, Conflict]] = []
         for part in batched(list(by_id)):
-            rows += session.scalars(
-                select(ConflictResolution)
+            rows += session.execute(
+                select(ConflictResolution, Conflict)
+                .join(Conflict, Conflict.id == ConflictResolution.conflict)
                 .where(ConflictResolution.prediction_id.in_(part))
                 .order_by(ConflictResolution.decided_at, ConflictResolution.id)
             )
         found: dict[str, Seen] = {}
-        drawn = {row.conflict for row in rows if row.state == ResolutionState.WITHHELD}
-        for row in rows:
+        drawn = {row.conflict for row, _ in rows if row.state == ResolutionState.WITHHELD}
+        for row, conflict in rows:
             one = by_id[row.prediction_id or ""]
-            if one.company_id != row.company_id:
+            if not _asked_of(one, conflict):
                 continue
             if row.method == "model" and row.reviewed_at is not None:
                 blind = row.state == ResolutionState.WITHHELD
@@ -94,6 +98,12 @@ class ConflictOutcomes(Monitored):
             "action": output["recommended_resolution"]["action"],
             "automatic": "yes" if self.automatic(logged) else "no",
         }
+
+
+def _asked_of(one: Logged, conflict: Conflict) -> bool:
+    """Whether a prediction was made of the conflict; a decision may name one of another."""
+    about = inputs_of(conflict)
+    return one.company_id == conflict.company_id and all(one.inputs[name] == about[name] for name in ABOUT)
 
 
 def _decided(one: Logged, row: ConflictResolution) -> Seen:

@@ -1,5 +1,6 @@
 """What people and the platform do with mappings: accept, correct and undo."""
 
+from collections import abc
 from typing import Any, Literal
 
 from sqlalchemy import select
@@ -43,13 +44,13 @@ def decide(
     An automatic decision never overrides a person (precedence: person, memory, model).
 
     Raises:
-        NotFoundError: company unknown.
+        NotFoundError: company unknown, or the prediction is of another one; one of no company may be of any.
         InvalidInputError: item or account unknown, or the prediction is of something else.
         ConflictError: ``accept`` of another account than the one decided, or automatic against a person.
     """
     ledger = MappingLedger(session, company_id)
     prediction = session.get(Prediction, prediction_id) if prediction_id else None
-    if prediction is not None and prediction.company_id != company_id:
+    if prediction is not None and prediction.company_id not in (None, company_id):
         raise NotFoundError(f"company {company_id!r} has no prediction {prediction_id!r}")
     if prediction is not None:
         _refuse_another(prediction, (kind, source_code, system))
@@ -149,12 +150,17 @@ def answer_of(mapping: Mapping) -> dict[str, Any]:
     }
 
 
+def item_asked(inputs: abc.Mapping[str, Any]) -> Item:
+    """Return the item that a logged prediction was made of."""
+    return inputs.get("kind", "cost_code"), inputs["crewflow_cost_code"], inputs["target_system"]
+
+
 def _refuse_another(prediction: Prediction, item: Item) -> None:
     """Refuse a prediction that was not made of the item: its outcome would be another's."""
-    asked, about = prediction.inputs, f"a prediction of {prediction.model}"
+    about = f"a prediction of {prediction.model}"
     if prediction.model == MODEL:
-        found = (asked.get("kind", "cost_code"), asked.get("crewflow_cost_code"), asked.get("target_system"))
-        if not asked or found == item:
+        found = item_asked(prediction.inputs)
+        if found == item:
             return
         about = f"of the {found[0]} {found[1]!r} of {found[2]}"
     raise InvalidInputError(

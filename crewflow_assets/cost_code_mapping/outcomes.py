@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from crewflow_assets.cost_code_mapping.ledger import PERSON
+from crewflow_assets.cost_code_mapping.actions import item_asked
+from crewflow_assets.cost_code_mapping.ledger import PERSON, Item
 from crewflow_assets.monitoring.hook import SLOW_CLOCK, WORDS, Basis, Described, Logged, Monitored, Seen, inverse
 from crewflow_assets.store.database import batched
 from crewflow_assets.store.tables import Event
@@ -39,11 +40,11 @@ class MappingOutcomes(Monitored):
                 .where(Event.kind == "mapping_decision", Event.company_id.in_(part), Event.occurred_at >= since)
                 .order_by(Event.occurred_at, Event.id)
             )
-            by_item: dict[tuple[str, ...], list[Happened]] = defaultdict(list)
+            by_item: dict[tuple[str, Item], list[Happened]] = defaultdict(list)
             for company, at, said in rows:
-                by_item[company, said["system"], said["kind"], said["source_code"]].append((at, said))
-            for (company, *_), happened in by_item.items():
-                found |= _judged(company, happened, by_id)
+                by_item[company, (said["kind"], said["source_code"], said["system"])].append((at, said))
+            for of, happened in by_item.items():
+                found |= _judged(of, happened, by_id)
         return found
 
     def reported(self, logged: Logged, outcome: str, value: float | None) -> tuple[float, bool] | None:  # noqa: ARG002
@@ -84,13 +85,14 @@ def _count(accounts: Any) -> int:
     return int(accounts["count"]) if isinstance(accounts, dict) else len(accounts)
 
 
-def _judged(company: str, happened: Sequence[Happened], by_id: dict[str, Logged]) -> dict[str, Seen]:
+def _judged(of: tuple[str, Item], happened: Sequence[Happened], by_id: dict[str, Logged]) -> dict[str, Seen]:
+    """Judge predictions by what happened to an item of a company; one of another item that is named says nothing."""
     found: dict[str, Seen] = {}
     automatic = chosen = None  # the predictions behind what stands: decided by the platform, or by a person
     for at, group in groupby(happened, key=lambda one: one[0]):
         for _, said in group:
             named = by_id.get(said.get("prediction_id") or "")
-            named = named if named is not None and named.company_id == company else None
+            named = named if named is not None and (named.company_id, item_asked(named.inputs)) == of else None
             if said["action"] == "undo":
                 if automatic is not None and said["decided_by"] != "outbox":
                     found[automatic.id] = _seen(automatic, at, None, "reviewed")

@@ -13,7 +13,7 @@ import numpy as np
 
 from crewflow_assets.arrays import Floats
 from crewflow_assets.integration_health.score import Metrics
-from crewflow_assets.lake.events import folder_of, read_events
+from crewflow_assets.lake.events import DAYS, folder_of, read_events
 
 if TYPE_CHECKING:  # the code location loads without them
     import ibis
@@ -60,7 +60,7 @@ def read_days(first: date, last: date) -> Days:
     """Return the days from ``first`` to ``last``, both included, as the lake holds them."""
     before = _midnight(last + timedelta(days=1))
     attempts, decisions = (
-        read_events(kind, before=before) if any(folder_of(kind).glob("day=*/events.parquet")) else None
+        read_events(kind, before=before) if any(folder_of(kind).glob(DAYS)) else None
         for kind in (ATTEMPTS, DECISIONS)
     )
     if attempts is None:

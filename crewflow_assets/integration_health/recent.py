@@ -9,7 +9,7 @@ from time import monotonic
 from crewflow_assets.arrays import Floats
 from crewflow_assets.integration_health.days import ATTEMPTS, DECISIONS, Days, Key, read_days
 from crewflow_assets.integration_health.score import WINDOW_DAYS
-from crewflow_assets.lake.events import folder_of
+from crewflow_assets.lake.events import DAYS, folder_of
 from crewflow_assets.settings import get_settings
 
 Signature = tuple[tuple[str, int, int], ...]
@@ -53,7 +53,7 @@ def _looked(_root: Path, today: date, _second: float) -> Recent | None:
 def _files(kind: str, before: date) -> dict[date, Path]:
     found = {
         date.fromisoformat(file.parent.name.removeprefix("day=")): file
-        for file in folder_of(kind).glob("day=*/events.parquet")
+        for file in folder_of(kind).glob(DAYS)
     }
     return {day: file for day, file in found.items() if day < before}
 

@@ -18,7 +18,7 @@ from crewflow_assets.integration_health.features import (
     scores_of,
 )
 from crewflow_assets.integration_health.score import WINDOW_DAYS
-from crewflow_assets.lake.events import folder_of
+from crewflow_assets.lake.events import DAYS, folder_of
 
 KEYS = ("company_id", "integration_id", "system", "day", "entity", "fold", "in_test", "in_training", "label")
 TRAINING_DAYS = 180
@@ -33,7 +33,7 @@ def feature_table(cutoff: datetime) -> pd.DataFrame:
     Raises:
         NotReadyError: the lake holds no sync attempts, or none of two weeks.
     """
-    if not any(folder_of(ATTEMPTS).glob("day=*/events.parquet")):
+    if not any(folder_of(ATTEMPTS).glob(DAYS)):
         raise NotReadyError("the lake holds no sync attempts; import data or run `crewflow demo`")
     last = cutoff.astimezone(UTC).date() - timedelta(days=1)
     days = read_days(last - timedelta(days=TRAINING_DAYS + WINDOW_DAYS - 1), last)

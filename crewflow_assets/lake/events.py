@@ -1,15 +1,15 @@
 """Events by day in Parquet: written from the inbox, read through Ibis.
 
-A day is written whole, from all that the inbox holds of it, so writing it again picks up what came late. Each file
-says which inbox it was written from: days of a database before this one are written anew, or removed.
+A day is written whole, from all that the inbox holds of it, so writing it again picks up what came late. The lake of
+a kind says which database's inbox it is of; that of another is put aside, and nothing is ever removed.
 """
 
 import hashlib
 import json
 import logging
-import shutil
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
@@ -31,7 +31,8 @@ if TYPE_CHECKING:  # the code location loads without them
 
 ROWS_PER_FETCH = 50_000
 COMMIT_MARGIN = timedelta(minutes=10)
-INBOX = b"crewflow.inbox"
+DAYS = "day=????-??-??/events.parquet"
+MARK = "complete_until.txt"
 logger = logging.getLogger("crewflow.lake")
 
 
@@ -67,11 +68,16 @@ def write_day(session: Session, kind: str, day: date) -> int:
     """Write one UTC day of an event kind to its Parquet file, in place of what was there.
 
     Returns:
-        How many events the day has. A day without events has no file.
+        How many events the day has. A day without events gets no file.
+
+    Raises:
+        NotReadyError: the lake is another database's and cannot be put aside.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if not _made_own(session, kind):
+        return 0
     begin, end = _bounds(day)
     query = (
         select(Event)
@@ -80,7 +86,7 @@ def write_day(session: Session, kind: str, day: date) -> int:
         .execution_options(yield_per=ROWS_PER_FETCH)
     )
     folder = folder_of(kind) / f"day={day.isoformat()}"
-    schema = event_schema(kind).with_metadata({INBOX: _inbox(session)})
+    schema = event_schema(kind)
     count = 0
     with TemporaryDirectory(prefix=".unfinished-", dir=_made(folder_of(kind))) as unfinished:
         file = Path(unfinished) / "events.parquet"
@@ -90,8 +96,6 @@ def write_day(session: Session, kind: str, day: date) -> int:
                 count += len(events)
         if count:
             file.replace(_made(folder) / "events.parquet")  # at once: a reader sees the old day or the new one
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
     return count
 
 
@@ -104,38 +108,88 @@ def stale_days(session: Session, kind: str) -> dict[date, int]:
     """Return the UTC days of which the lake lacks events, oldest first, with the inbox's number of events.
 
     The inbox only grows, so equal numbers mean equal events. Days that were complete at the last look and got
-    nothing since are not counted again. A day that another database's inbox had, and this one's has not, counts 0.
+    nothing since are not counted again. To an inbox without events no day is stale.
+
+    Raises:
+        NotReadyError: the lake is another database's and cannot be put aside.
     """
-    looked_at, inbox = clock.now(), _inbox(session)
-    mark = folder_of(kind) / "complete_until.txt"
-    until, _, former = mark.read_text().partition("\n") if mark.exists() else ("", "", "")
+    looked_at = clock.now()
+    if not _made_own(session, kind):
+        return {}
+    until, inbox = _mark(kind)
     day_of = func.date(Event.occurred_at)
     touched = select(day_of).where(Event.kind == kind).distinct()
-    days: set[date] = set()
-    if until and former == inbox:
+    if until:
         # an event may be committed some time after the moment at which it says to have been received
         touched = touched.where(Event.received_at >= datetime.fromisoformat(until) - COMMIT_MARGIN)
-    else:
-        days = {date.fromisoformat(folder.name.removeprefix("day=")) for folder in folder_of(kind).glob("day=*")}
     stale: dict[date, int] = {}
-    for day in sorted(days | {_as_date(value) for value in session.scalars(touched)}):
+    for day in sorted(_as_date(value) for value in session.scalars(touched)):
         begin, end = _bounds(day)
         count = session.scalar(
             select(func.count()).where(Event.kind == kind, Event.occurred_at >= begin, Event.occurred_at < end)
         )
-        if count is not None and count != _rows_written(kind, day, inbox):
+        if count is not None and count != _rows_written(kind, day):
             stale[day] = count
     if not stale:
-        _write(mark, f"{looked_at.isoformat()}\n{inbox}")
-    elif former and former != inbox:
-        logger.warning("the lake's %s are of another database; %d days are to be written anew", kind, len(stale))
+        _write(folder_of(kind) / MARK, f"{looked_at.isoformat()}\n{inbox}")
     return stale
 
 
-def _inbox(session: Session) -> str:
-    """Return what tells a database's inbox from others': a hash of its first event, which stays the first.
+def _made_own(session: Session, kind: str) -> bool:
+    """Make the folder of a kind the lake of this database's inbox, and say whether it is.
 
-    An empty inbox gives an empty text.
+    An inbox without events has no lake, and what is there is left alone. A lake without a name is of before there
+    were names, and is taken for this inbox's. Another's is renamed whole to a sibling folder. Several processes may
+    do so at once: one of their renamings succeeds, as the sibling is there for the others.
+
+    Raises:
+        NotReadyError: such a sibling is there from an earlier time, or the file system refuses.
+    """
+    folder = folder_of(kind)
+    _, former = _mark(kind)  # before the inbox is: what another process has seen to be its first event is seen then
+    inbox = _inbox(session)
+    if not inbox:
+        if any(folder.glob(DAYS)):
+            _warn_of_empty_inbox(folder)
+        return False
+    if former == inbox:
+        return True
+    if former and any(folder.glob(DAYS)):
+        aside = folder.with_name(f"{kind}-of-{former}")
+        try:
+            folder.rename(aside)
+        except OSError as error:
+            if _mark(kind)[1] == former:
+                raise NotReadyError(
+                    f"the lake's {kind} events are of another database and cannot be put aside as {aside}: {error}; "
+                    "check CREWFLOW_DATABASE_URL, and if it is right, move that folder away"
+                ) from error
+        else:
+            logger.warning("the lake's %s events were of another database and are now in %s", kind, aside)
+    _write(folder / MARK, f"\n{inbox}")  # no day is known to be complete
+    return True
+
+
+@cache
+def _warn_of_empty_inbox(folder: Path) -> None:
+    """Say, once a process, that a database without events meets a lake with some."""
+    logger.warning("%s is left as it is, since the database has no events: check CREWFLOW_DATABASE_URL", folder)
+
+
+def _mark(kind: str) -> tuple[str, str]:
+    """Return until when the lake of a kind is known to be complete, and its inbox's name; empty texts if not kept."""
+    try:
+        until, _, inbox = (folder_of(kind) / MARK).read_text().partition("\n")
+    except FileNotFoundError:
+        return "", ""
+    return until, inbox
+
+
+def _inbox(session: Session) -> str:
+    """Return the name of the database's inbox, a hash of its first event; an empty text if it has none.
+
+    The first event stays the first, but on PostgreSQL it may change once, while the very first writers commit: then
+    the young lake is put aside and written anew.
     """
     first = session.scalar(select(Event).order_by(Event.id).limit(1))
     if first is None:
@@ -161,15 +215,11 @@ def _bounds(day: date) -> tuple[datetime, datetime]:
     return begin, begin + timedelta(days=1)
 
 
-def _rows_written(kind: str, day: date, inbox: str) -> int:
-    """Return how many events of the inbox the day's file holds; -1 where it is another inbox's."""
+def _rows_written(kind: str, day: date) -> int:
     import pyarrow.parquet as pq
 
     file = folder_of(kind) / f"day={day.isoformat()}" / "events.parquet"
-    if not file.exists():
-        return 0
-    written = pq.read_metadata(file)
-    return written.num_rows if (written.metadata or {}).get(INBOX) == inbox.encode() else -1
+    return pq.read_metadata(file).num_rows if file.exists() else 0
 
 
 def _row(event: Event) -> dict[str, Any]:
@@ -198,11 +248,11 @@ def read_events(kind: str, *, before: datetime, connection: "BaseBackend | None"
     import ibis
 
     folder = folder_of(kind)
-    if not any(folder.glob("day=*/events.parquet")):
+    if not any(folder.glob(DAYS)):
         raise NotReadyError(
             f"the lake holds no {kind} events; import data or run `crewflow demo`, then materialise lake/{kind}"
         )
     connection = connection or ibis.duckdb.connect()
-    files = str(folder / "day=*" / "events.parquet")
+    files = str(folder / DAYS)
     table = connection.read_parquet(files, union_by_name=True)  # days written before a field was added lack it
     return table.filter(table.occurred_at < ibis.timestamp(before.astimezone(UTC).isoformat()))

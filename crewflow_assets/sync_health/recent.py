@@ -18,7 +18,7 @@ from sqlalchemy import bindparam, func, select
 
 from crewflow_assets import clock
 from crewflow_assets.ingest.event_kinds import PAYLOADS
-from crewflow_assets.lake.events import COMMIT_MARGIN, folder_of
+from crewflow_assets.lake.events import COMMIT_MARGIN, DAYS, folder_of
 from crewflow_assets.settings import get_settings
 from crewflow_assets.store.database import batched, connected
 from crewflow_assets.store.tables import Event
@@ -174,7 +174,7 @@ class Recent:
             declared = ", ".join(f'"{name}" {sql_type(columns[name])}' for name in names)
             extra = "" if "company_id" in columns else ", event_id VARCHAR, company_id VARCHAR"
             self._connection.execute(f"CREATE OR REPLACE TABLE {kind} ({declared}{extra}, received_at TIMESTAMPTZ)")
-            days = sorted(folder_of(kind).glob("day=*/events.parquet"))
+            days = sorted(folder_of(kind).glob(DAYS))
             wanted = [*names, *(["event_id", "company_id"] if extra else []), "received_at"]
             if kind == "sync_attempt":
                 at = begin + timedelta(days=KEPT_DAYS)

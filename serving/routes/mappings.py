@@ -15,12 +15,11 @@ from crewflow_assets.cost_code_mapping.queue import review_queue
 from crewflow_assets.errors import FieldProblem
 from crewflow_assets.store.database import reading
 from crewflow_assets.store.tables import Account, Company, Prediction
-from serving.caller import company_of
+from serving.caller import company_of, current
 from serving.decisions import IdempotencyKey, decide_once
 from serving.problems import Problem
 from serving.runtime import Runtime
 
-MODEL = "cost_code_mapping"
 MOST_ITEMS = 200
 LOGGED_WITHIN_SECONDS = 2.0
 
@@ -213,8 +212,10 @@ def _once(
 
 
 def _own_prediction(session: Session, prediction_id: str | None, company_id: str) -> None:
+    """Refuse a prediction of another company; one of no company was a platform key's, which may name it."""
     prediction = session.get(Prediction, prediction_id) if prediction_id else None
-    if prediction is not None and prediction.company_id not in (None, company_id):
+    allowed = {company_id, current().company_id}
+    if prediction is not None and prediction.company_id not in allowed:
         text = f"prediction {prediction_id!r} was not made for company {company_id!r}; send the one that was shown"
         raise Problem(403, text, [FieldProblem(("prediction_id",), text)])
 
@@ -236,7 +237,7 @@ def _with_suggestions(runtime: Runtime, queue: Queue, industry: str) -> Queue:
         if item.state == "review" and (request := _request(queue, item, industry)) is not None:
             requests[index] = request
     try:
-        answers = runtime.predictions[MODEL].batch(list(requests.values()))
+        answers = runtime.predictions[actions.MODEL].batch(list(requests.values()))
     except Problem as problem:
         if problem.status != 400:
             raise

@@ -26,7 +26,7 @@ def prediction(method: str = "model", **changes: Any) -> str:
         "model_version": "1.3",
         "variant": "champion",
         "company_id": COMPANY,
-        "inputs": {},
+        "inputs": {"crewflow_cost_code": "16-100.L", "target_system": QUICKBOOKS},
         "output": {"suggestions": [{"target_code": "50100", "confidence": 0.97}], "method": method},
         "withheld": False,
         "propensity": 0.05,
@@ -121,6 +121,14 @@ def test_an_automatic_mapping_records_how_it_was_found(company: str, method: str
     [entry] = audit()
     assert (entry.method, entry.model_version, entry.prediction_id) == (method, "1.3", "p-1")
     assert entry.confidence == pytest.approx(0.97)
+
+
+def test_a_prediction_of_no_company_may_be_named_and_one_of_another_not(company: str) -> None:
+    with pytest.raises(NotFoundError, match="has no prediction 'p-2'"):
+        say("accept", "50100", prediction_id=prediction(id="p-2", company_id="c-other"))
+    say("accept", "50100", prediction_id=prediction(company_id=None))
+    [entry] = audit()
+    assert (entry.prediction_id, entry.model_version) == ("p-1", "1.3")
 
 
 @pytest.mark.parametrize(

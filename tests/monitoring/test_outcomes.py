@@ -108,6 +108,29 @@ def test_another_companys_decision_is_not_joined(companies: None) -> None:
     assert found(COST_CODE_MAPPING) == {}
 
 
+@pytest.mark.parametrize("automatic", [False, True])
+@pytest.mark.parametrize("other", [{"source_code": "E-2"}, {"system": "xero"}, {"kind": "project"}])
+def test_a_decision_on_one_item_judges_no_prediction_of_another(
+    companies: None, automatic: bool, other: dict[str, Any]
+) -> None:
+    log(suggestion(automatic=automatic))
+    if automatic:
+        decision("50100", 1, prediction_id="p-1", method="model", decided_by="platform", **other)
+        decision("60000", 2, action="correct", **other)
+    else:
+        decision("50100", 1, prediction_id="p-1", **other)
+    assert found(COST_CODE_MAPPING) == {}
+    decision("50100", 3, prediction_id="p-1")
+    assert found(COST_CODE_MAPPING)["p-1"].right, "that of its own item still counts"
+
+
+@pytest.mark.parametrize("kind", ["cost_code", "project"])
+def test_a_prediction_judged_by_its_own_item_may_name_the_kind(companies: None, kind: str) -> None:
+    log(suggestion() | {"inputs": CODE | {"kind": kind}})
+    decision("50100", 1, prediction_id="p-1", kind=kind)
+    assert found(COST_CODE_MAPPING)["p-1"].right
+
+
 def risk(prediction_id: str, probability: float, **changes: Any) -> dict[str, Any]:
     output = {"failure_probability": probability, "status": "at_risk" if probability > 0.7 else "healthy"}
     inputs = {"integration_id": "i-3", "company_id": "c-1"}

@@ -165,6 +165,31 @@ def test_a_decision_remembers_the_prediction_it_was_shown(
     other = client.post("/v1/cost_code_mapping/predict", json=foreign, headers=platform).json()
     body = {**ACCEPT, "source_code": "ELEC-110", "prediction_id": other["prediction_id"]}
     check_problem(post(client, "accept", body, own, "k-2"), 403, "not made for company")
+    check_problem(
+        post(client, "accept", {**body, "company_id": "c-17"}, platform, "k-3"), 403, "not made for company"
+    )
+
+
+@pytest.mark.parametrize("route", ["accept", "correct"])
+def test_a_decision_names_no_prediction_of_another_item(client: TestClient, own: dict[str, str], route: str) -> None:
+    shown = client.post("/v1/cost_code_mapping/predict", json=MAPPING_INPUT, headers=own).json()
+    body = {**ACCEPT, "source_code": "ELEC-110", "prediction_id": shown["prediction_id"]}
+    problem = check_problem(post(client, route, body, own), 400, "of the cost_code 'ELEC-105' of quickbooks")
+    assert problem["errors"][0]["loc"] == ["prediction_id"]
+    assert counts() == {"audit": 0, "events": 0, "outbox": 0}
+
+
+def test_a_prediction_of_no_company_is_the_platforms_to_name(
+    client: TestClient, own: dict[str, str], platform: dict[str, str]
+) -> None:
+    shown = client.post("/v1/cost_code_mapping/predict", json=MAPPING_INPUT, headers=platform).json()
+    body = {**ACCEPT, "company_id": "c-17", "prediction_id": shown["prediction_id"]}
+    check_problem(post(client, "accept", body, own, "k-1"), 403, "not made for company")
+    answer = post(client, "accept", body, platform, "k-2")
+    assert answer.status_code == 200, answer.text
+    with reading() as session:
+        entry = session.scalars(select(AuditEntry)).one()
+    assert (entry.prediction_id, entry.model_version, entry.confidence) == (shown["prediction_id"], "1.1", 0.97)
 
 
 def test_an_automatic_decision_never_overrides_a_person(client: TestClient, own: dict[str, str]) -> None:

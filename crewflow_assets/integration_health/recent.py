@@ -51,10 +51,7 @@ def _looked(_root: Path, today: date, _second: float) -> Recent | None:
 
 
 def _files(kind: str, before: date) -> dict[date, Path]:
-    found = {
-        date.fromisoformat(file.parent.name.removeprefix("day=")): file
-        for file in folder_of(kind).glob(DAYS)
-    }
+    found = {date.fromisoformat(file.parent.name.removeprefix("day=")): file for file in folder_of(kind).glob(DAYS)}
     return {day: file for day, file in found.items() if day < before}
 
 

@@ -211,7 +211,5 @@ def write_plots(found: Sequence[Found], folder: Path) -> None:
             }
             slug = load.replace(",", "").replace(" ", "-")
             name = f"serving-{one.model.replace('_', '-')}-{slug}.png"
-            plot = bar_plot(
-                bars, title=f"{one.model}: {load}", xlabel="rows a second (bars: median; whiskers: range)"
-            )
+            plot = bar_plot(bars, title=f"{one.model}: {load}", xlabel="rows a second: median and range")
             (folder / name).write_bytes(plot)

@@ -1,8 +1,8 @@
 """The request body: read whole up to a limit, and parsed more strictly than the frameworks do."""
 
 import asyncio
-import math
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +13,7 @@ from crewflow_assets.errors import FieldProblem
 from serving.problems import Problem
 
 BODY_SECONDS = 60.0
-DANGEROUS = re.compile(rb"\\u0000|[eE]\+?[0-9]{3}|[0-9]{300}")
+DANGEROUS = re.compile(rb"\\u0000|[eE]\+?[0-9]{3}|[0-9]{200}")
 """What a NUL character, or a number that overflows to infinity, must look like in the text."""
 
 
@@ -108,5 +108,5 @@ def _unstorable(value: Any, loc: tuple[str | int, ...]) -> Iterator[FieldProblem
     elif isinstance(value, str):
         if "\0" in value:
             yield FieldProblem(loc, "contains the control character U+0000; remove it")
-    elif isinstance(value, float) and not math.isfinite(value):
+    elif isinstance(value, float | int) and not abs(value) <= sys.float_info.max:
         yield FieldProblem(loc, "is too large a number; send one below 1.8e308")

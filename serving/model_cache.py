@@ -191,8 +191,12 @@ class ModelCache:
 
 
 def _about(folder: Path) -> dict[str, Any]:
-    described: dict[str, Any] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-    return described
+    """Return what a version's copy says of itself: nothing where a power cut left that file empty or torn."""
+    try:
+        described = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+    return described if isinstance(described, dict) else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +213,12 @@ def _index(spec: ModelSpec) -> _Index | None:
     path = _folder(spec) / INDEX
     if not path.exists():
         return None
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return _Index(content["numbers"], datetime.fromisoformat(content["read_at"]))
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return _Index(content["numbers"], datetime.fromisoformat(content["read_at"]))
+    except (ValueError, KeyError, TypeError) as error:  # torn by a power cut; the registry's aliases make it anew
+        logger.warning("%s cannot be read and counts as none", path, exc_info=error)
+        return None
 
 
 def _replaces(numbers: Mapping[str, int], held: _Index | None) -> bool:
@@ -245,7 +253,8 @@ def _cached(spec: ModelSpec, version: str) -> CachedModel | None:
     held = _index(spec)
     numbers = {} if held is None else held.numbers
     for about in sorted(_folder(spec).glob(f"*/{ABOUT}"), reverse=True):
-        described = _about(about.parent)
+        if not (described := _about(about.parent)):
+            continue
         named = tuple(alias for alias, number in numbers.items() if number == described["number"])
         if version == described["label"] or version in named:
             predictor = spec.code().load(about.parent / FILES)

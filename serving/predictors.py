@@ -5,6 +5,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
@@ -228,6 +229,10 @@ class Predictors:
 
     def _pin(self, spec: ModelSpec, label: str) -> LoadedModel:
         key = (spec.name, label)
+        if (found := self._pinned.get(key)) is not None:  # without waiting for another that is being loaded
+            with suppress(KeyError):
+                self._pinned.move_to_end(key)
+            return found
         with self._pinning:
             found = self._pinned.get(key)
             if found is not None:

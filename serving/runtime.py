@@ -20,6 +20,8 @@ from serving.prediction_log import PredictionLog
 from serving.predictions import Predictions
 from serving.predictors import Predictors, Source
 
+logger = logging.getLogger("crewflow.serving")
+
 T = TypeVar("T")
 
 POLL_SECONDS = 5.0
@@ -67,7 +69,10 @@ class Runtime:
         given_back = monotonic()
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            await to_thread.run_sync(self._refresh)
+            try:
+                await to_thread.run_sync(self._refresh)
+            except Exception as error:  # the next look may succeed
+                logger.error("the look at registry and experiments failed", exc_info=error)
             if monotonic() >= given_back + GIVE_BACK_SECONDS:
                 await to_thread.run_sync(give_back)
                 given_back = monotonic()
@@ -89,6 +94,7 @@ def _settle() -> None:
     gc.unfreeze()
     gc.collect()
     gc.freeze()
+    gc.collect()  # else the next full one waits until a quarter of what was frozen has come again
 
 
 def log_to_stdout() -> None:

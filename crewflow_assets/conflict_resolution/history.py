@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from math import isnan
-from typing import Any, TypeGuard
+from sys import float_info
+from typing import Any
 
 from crewflow_assets.conflict_resolution.case import Case, Third, Value
 from crewflow_assets.conflict_resolution.contract import RESOLUTIONS
@@ -173,10 +174,10 @@ class History:
 
     def _learn_record(self, payload: Mapping[str, Any]) -> None:
         values = payload["values"]
-        worker, project, said = (values.get(name) for name in ("worker_id", "project_id", "date"))
-        if not (isinstance(worker, str) and isinstance(project, str) and _is_day(said)):
+        worker, project, day = values.get("worker_id"), values.get("project_id"), _day(values.get("date"))
+        if not (isinstance(worker, str) and isinstance(project, str) and day is not None):
             return  # a record that is no timecard, or does not say whose
-        day = date.fromisoformat(said)
+        values = {name: value for name, value in values.items() if not _beyond_float(value)}
         if payload["record_type"] == "schedule":
             if isinstance(values.get("hours"), float | int):
                 self._schedule[worker, day] = float(values["hours"])
@@ -226,8 +227,18 @@ def told_of(payload: Mapping[str, Any]) -> Told:
     )
 
 
-def _is_day(said: object) -> TypeGuard[str]:
-    return isinstance(said, str) and re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])", said) is not None
+def _day(said: object) -> date | None:
+    """Return a day written YYYY-MM-DD; None for what is none, 2026-02-30 too: the inbox keeps whatever was posted."""
+    if not isinstance(said, str) or re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", said) is None:
+        return None
+    try:
+        return date.fromisoformat(said)
+    except ValueError:
+        return None
+
+
+def _beyond_float(value: object) -> bool:
+    return isinstance(value, int) and abs(value) > float_info.max
 
 
 def _alike(case: Case) -> Alike:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -24,6 +25,7 @@ from crewflow_assets.store.conflict_tables import Conflict
 from crewflow_assets.store.database import batched
 from crewflow_assets.store.tables import OutboxCommand
 
+VALUE: TypeAdapter[Any] = TypeAdapter(Value)
 FIELDS = {"hours_mismatch": "hours", "cost_code_changed": "cost_code"}
 """What a record version calls the value that a conflict of a type is about."""
 
@@ -198,14 +200,22 @@ def _note_version(ledger: ConflictLedger, conflict: Conflict, version: RecordVer
         f"{side}_command": None,
         "edited_at": at,
     }
-    if field is not None and isinstance(version.values.get(field), float | int | str):
-        changes |= {f"{side}_value": version.values[field], "edited_at": None}
+    if field is not None and (value := _value(version.values.get(field))) is not None:
+        changes |= {f"{side}_value": value, "edited_at": None}
     if standing is not None and at > standing.decided_at and _carried_out(ledger.session, conflict):
         ledger.change(conflict, "conflict.edited_since", by=by, edited_at=at, **{f"{side}_seen_at": at})
         return
     where = "CrewFlow" if side == "crewflow" else conflict.system or "the other side"
     reason = f"the record was edited in {where} (version {version.version})"
     ledger.reopen(conflict, by=by, reason=reason, state=ResolutionState.OVERTAKEN, **changes)
+
+
+def _value(said: object) -> Any:
+    """Return what may be a conflict's value; None for anything else that a record holds in its place."""
+    try:
+        return VALUE.validate_python(said)
+    except ValidationError:
+        return None
 
 
 def _ours(session: Session, command_id: str) -> bool:

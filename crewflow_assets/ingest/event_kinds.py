@@ -161,7 +161,7 @@ class ConflictDecision(Contract):
     conflict_type: Identifier
     action: Literal["resolve", "undo"] = "resolve"
     resolution: Literal["use_crewflow", "use_external", "manual"]
-    value: Annotated[float, NUMBER] | None = None
+    value: Annotated[float, Field(ge=-1e9, le=1e9), NUMBER] | None = None
     text_value: Name | None = None
     method: Literal["person", "rule", "model"] = "person"
     decided_by: Name

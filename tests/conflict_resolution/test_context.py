@@ -77,6 +77,16 @@ def test_crew_mates_and_the_same_weekdays_before_are_third_records() -> None:
     assert (case.weekday, case.hours_since_sync) == (6, 6.0)
 
 
+def test_records_that_make_no_sense_are_no_third_records_and_harm_nothing() -> None:
+    history = History()
+    for day in ("2026-02-30", "0000-01-01", "2026-13-01", "٢٠٢٦-٠٢-٠١", "20260301"):
+        history.feed("c-1", "record_version", AT, card("w-9", day, 8.0))
+    history.feed("c-1", "record_version", AT, card("w-9", "2026-03-01", 10**400))
+    schedule = {**card("w-1", "2026-03-01", 10**400), "record_type": "schedule"}
+    history.feed("c-1", "record_version", AT, schedule)
+    assert history.case_of(told_of(conflict()), AT).third == ()
+
+
 def test_choices_and_reliabilities_count_decisions_of_people_before_it() -> None:
     history = History()
     history.feed("c-1", "conflict", AT, conflict("x-1"))

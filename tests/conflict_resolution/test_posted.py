@@ -51,6 +51,19 @@ def test_our_own_write_is_no_edit(deciding: Engine) -> None:
     assert sets()[-1] == ("external", 7.5, "8")
 
 
+@pytest.mark.parametrize(
+    "hours",
+    [True, 1e12, "", "x" * 301, 10**400, [8.0], None],
+    ids=["flag", "large", "empty", "long", "huge", "list", "nothing"],
+)
+def test_what_can_be_no_value_is_an_edit_to_a_value_that_nobody_knows(deciding: Engine, hours: object) -> None:
+    report()
+    before = conflict().external_value
+    post(version("external", "9", clock.now(), values={"hours": hours}))
+    assert conflict().external_value == before
+    assert conflict().edited_at is not None
+
+
 def test_an_edit_of_something_else_leaves_the_decision(deciding: Engine) -> None:
     report()
     automatic()

@@ -38,7 +38,11 @@ def test_a_service_gives_back_again_and_again(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(runtime, "GIVE_BACK_SECONDS", 0.0)
     monkeypatch.setattr(runtime, "give_back", lambda: given.append(1))
     one = Runtime([], source=None)  # type: ignore[arg-type]  # nothing is loaded
-    monkeypatch.setattr(one, "_refresh", lambda: None)
+
+    def fails() -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(one, "_refresh", fails)  # which is no end of the watch
 
     async def watch() -> None:
         task = asyncio.create_task(one._watch())

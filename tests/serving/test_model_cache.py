@@ -167,6 +167,21 @@ def test_a_server_starts_from_the_copy(registry: FolderRegistry) -> None:
         predictors.get(SPEC, "1.9")
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]"], ids=["empty", "torn", "other"])
+@pytest.mark.parametrize("name", ["aliases.json", "version.json"])
+def test_what_a_power_cut_left_torn_is_copied_anew(
+    registry: FolderRegistry, home: Path, name: str, content: str
+) -> None:
+    started(registry)
+    torn = list((home / "models").rglob(name))
+    for file in torn:
+        file.write_text(content)
+    assert torn
+    assert said(started(registry)[0]) == "one"
+    registry.away = AWAY
+    assert said(started(registry)[0]) == "one"
+
+
 def test_an_outage_is_told_once_and_its_end_too(registry: FolderRegistry, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "crewflow.serving")
     predictors, _ = started(registry)

@@ -89,17 +89,18 @@ def decide_day(
         arm = assignment.arm(company)
         luck = random.Random(f"{company} {at}")
         for number in range(each):
-            key, made = f"p-{company}-{at:%m%d%H}-{number}", at + timedelta(seconds=number)
+            code, made = f"{at:%m%d%H}-{number}", at + timedelta(seconds=number)
+            key = f"p-{company}-{code}"
             right = luck.random() < chance(arm.name)
-            predictions.append(_prediction(key, company, arm.name, arm.version, made))
+            predictions.append(_prediction(key, company, code, arm.name, arm.version, made))
             decided = made + timedelta(minutes=minutes(arm.name))
-            events.append(_decision(key, company, f"{at:%m%d%H}-{number}", right, decided))
+            events.append(_decision(key, company, code, right, decided))
     with transaction() as session:
         session.execute(insert(Prediction), predictions)
         session.execute(insert(Event), events)
 
 
-def _prediction(key: str, company: str, variant: str, version: str, at: datetime) -> dict[str, Any]:
+def _prediction(key: str, company: str, code: str, variant: str, version: str, at: datetime) -> dict[str, Any]:
     suggestion = {"target_code": RIGHT, "target_name": "Labor", "confidence": 0.8, "reason": "", "auto_map": False}
     return {
         "id": key,
@@ -107,7 +108,7 @@ def _prediction(key: str, company: str, variant: str, version: str, at: datetime
         "model_version": version,
         "variant": variant,
         "company_id": company,
-        "inputs": {"crewflow_cost_code": key, "cost_code_name": "Work", "target_system": "quickbooks"},
+        "inputs": {"crewflow_cost_code": code, "cost_code_name": "Work", "target_system": "quickbooks"},
         "output": {"suggestions": [suggestion], "method": "ask", "withheld": False},
         "withheld": False,
         "propensity": 0.0,

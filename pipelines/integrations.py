@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field
+from sqlalchemy import func, select
 
 from crewflow_assets import clock
 from crewflow_assets.ingest.event_kinds import EARLIEST
 from crewflow_assets.integration_health.daily import unscored_days, write_scores
+from crewflow_assets.integration_health.days import ATTEMPTS, DECISIONS
 from crewflow_assets.lake.events import stale_days, write_day
 from crewflow_assets.models import spec_named
 from crewflow_assets.spec import ModelCode
 from crewflow_assets.store.database import reading, transaction
+from crewflow_assets.store.sync_tables import SyncRisk
 from crewflow_assets.sync_health.integrations import number_of_integrations
 from crewflow_assets.sync_health.watch import MODEL, answering_scorer, tick
 from pipelines.lake import ENDS, range_tags, this_hour, under_way
@@ -24,6 +27,7 @@ if TYPE_CHECKING:  # the code location loads without MLflow
     from crewflow_assets.registry import LoadedModel
 
 SYNC_KINDS = ("sync_attempt", "api_status")
+SCORED_KINDS = (ATTEMPTS, DECISIONS)
 TICK = timedelta(minutes=15)
 days_over = dg.DailyPartitionsDefinition(start_date=EARLIEST.date().isoformat(), timezone="UTC")
 """Without today, which would count as scored before it is over."""
@@ -66,11 +70,11 @@ def _moment(config: WatchConfig) -> datetime:
     key_prefix="integrations",
     group_name="integrations",
     description="The risk of every integration's next sync, and what was done about it: alerts, slower schedules, "
-    "pauses. Running a tick again changes nothing.",
+    "pauses. Running a tick again changes nothing; one from before the last, which ran late, is skipped.",
     deps=[dg.AssetKey(["lake", kind]) for kind in SYNC_KINDS] + [dg.AssetKey([MODEL, "champion"])],
     kinds={"python"},
 )
-def watch(config: WatchConfig) -> dg.MaterializeResult[None]:
+def watch(context: dg.AssetExecutionContext, config: WatchConfig) -> dg.MaterializeResult[None]:
     """Bring the lake up to date with what was posted, score with the champion, act."""
     for kind in SYNC_KINDS:
         with reading() as session:
@@ -78,6 +82,12 @@ def watch(config: WatchConfig) -> dg.MaterializeResult[None]:
                 write_day(session, kind, day)
     code, loaded = champion()
     at = _moment(config)
+    with reading() as session:
+        last = session.scalar(select(func.max(SyncRisk.assessed_at)))
+    if last is not None and at < last <= clock.now():
+        said = f"integrations were watched at {last.isoformat()}, after this tick"
+        context.log.info("skipped: %s", said)
+        return dg.MaterializeResult(metadata={"at": at.isoformat(), "skipped": said})
     scorer = answering_scorer(lambda requests: code.answer(loaded.predictor, requests))
     report = tick(scorer, at, model_version=loaded.label)
     return dg.MaterializeResult(metadata={"at": at.isoformat(), "version": loaded.label} | dataclasses.asdict(report))
@@ -91,7 +101,7 @@ with warnings.catch_warnings():
         key_prefix="integrations",
         group_name="integrations",
         description="The health score of every integration as of the end of each UTC day, over the 30 days before.",
-        deps=[dg.AssetKey(["lake", "sync_attempt"]), dg.AssetKey(["lake", "conflict_decision"])],
+        deps=[dg.AssetKey(["lake", kind]) for kind in SCORED_KINDS],
         partitions_def=days_over,
         backfill_policy=dg.BackfillPolicy.single_run(),
         kinds={"duckdb"},
@@ -108,6 +118,7 @@ watch_job = dg.define_asset_job(
     "integrations_watch",
     selection=dg.AssetSelection.assets(watch),
     description="Score all integrations and act on the scores.",
+    tags={"dagster/max_runtime": str(60 * 60)},
 )
 scores_job = dg.define_asset_job(
     "integrations_daily_scores",
@@ -143,17 +154,25 @@ def watch_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.
     job=scores_job,
     minimum_interval_seconds=300,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Asks for the scores of days that are over, once the lake holds all their sync attempts.",
+    description="Asks for the scores of days that are over, once the lake holds all their sync attempts and "
+    "conflict decisions.",
 )
 def unscored(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Request the unscored days in one run, whole or not at all: days before a scored one are not looked for."""
     with reading() as session:
         missing = unscored_days(session)
-        waiting = len(stale_days(session, "sync_attempt")) if missing else 0
+        stale = {
+            kind: sum(day <= missing[-1] for day in stale_days(session, kind)) for kind in SCORED_KINDS if missing
+        }
+    waiting = [
+        f"{days} {'day' if days == 1 else 'days'} of {kind.replace('_', ' ')}s"
+        for kind, days in stale.items()
+        if days
+    ]
     if not missing:
         yield dg.SkipReason("every day that is over is scored")
     elif waiting:
-        yield dg.SkipReason(f"waiting until the lake has taken up {waiting} days of sync attempts")
+        yield dg.SkipReason(f"waiting until the lake has taken up {' and '.join(waiting)}")
     elif under_way(context.instance, scores_job.name):
         yield dg.SkipReason("waiting for a run under way, which scores days")
     else:

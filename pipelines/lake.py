@@ -19,7 +19,8 @@ from crewflow_assets.store.database import reading
 MOST_RUNS_A_TICK = 5
 UNDER_WAY = [dg.DagsterRunStatus[name] for name in ("QUEUED", "STARTING", "STARTED", "CANCELING")]
 ENDS = {"dagster/max_runtime": str(3 * 60 * 60)}
-"""Tags of a job whose runs Dagster marks as failed after so many seconds, also those whose process was killed."""
+"""Tags of a job whose runs Dagster marks as failed after so many seconds, also those whose process was killed; for
+jobs without them `dagster.yaml` says after how many."""
 
 days = dg.DailyPartitionsDefinition(start_date=EARLIEST.date().isoformat(), end_offset=1, timezone="UTC")
 

@@ -38,8 +38,14 @@ def card(spec: ModelSpec, *, scale: str, now: datetime) -> str:
     versions = registry.describe(spec)
     champion = next((version for version in versions if registry.CHAMPION in version.aliases), None)
     parts = [_purpose(spec, scale)]
-    if champion is None:
+    if not versions:
         parts.append("## Versions\nNone is registered: `crewflow demo`, or its training in Dagster, makes one.")
+    elif champion is None:
+        parts.append(_versions(versions))
+        parts.append(
+            "None is champion, so none answers by default. One that waits for approval (`crewflow model list`) "
+            "becomes it by `crewflow model approve`."
+        )
     else:
         parts += [_training(spec, champion), _figures(spec, champion), _slices(champion)]
         parts += [_rejected(spec, champion, versions), _gates(spec, champion)]

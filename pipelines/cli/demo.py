@@ -75,6 +75,7 @@ def _fill(console: "Console") -> None:
     if not is_empty():
         console.print("The database has companies already; it is left as it is.")
         return
+    settings.root.mkdir(parents=True, exist_ok=True)
     begun.touch()
     with Progress(console=console) as progress:
         task = progress.add_task("Simulated companies", total=None)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from sqlalchemy import Engine
 
-from crewflow_assets import registration, registry
+from crewflow_assets import promotion, registration, registry
 from crewflow_assets.batch import MODEL_NAME
 from crewflow_assets.evaluation.slices import NAME, sliced
 from crewflow_assets.models import MODEL_SPECS, spec_named
@@ -80,6 +80,17 @@ def test_every_model_has_a_card_trained_or_not(champion: str, tmp_path: Path) ->
     assert "None is registered" in untrained
     assert "## Limits" in untrained
     assert all(spec.name in files[-1].read_text() for spec in MODEL_SPECS)
+
+
+def test_versions_of_which_none_is_champion_are_shown(versions: None) -> None:
+    spec = spec_named("cost_code_mapping")
+    promotion.require_approval(spec, True, by="dana", why="audit")
+    promotion.propose(spec, "1.2", why="all gates met", run_id="run-1", instead_of=promotion.Expected(None))
+    text = card(spec, scale="demo", now=NOW)
+    assert "None is registered" not in text
+    assert "None is champion" in text
+    assert "`crewflow model approve`" in text
+    assert all(f"| {label} |" in text for label in ("1.0", "1.1", "1.2"))
 
 
 def test_the_cards_in_the_docs_name_every_model_and_their_scale() -> None:

@@ -134,6 +134,23 @@ def test_a_demo_that_was_interrupted_while_it_filled_the_database_says_how_to_be
     assert own in " ".join(again.output.split())
 
 
+def test_the_demo_makes_the_folder_that_a_database_elsewhere_does_not(
+    sqlite_store: Engine, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from crewflow_assets.settings import get_settings
+    from crewflow_assets.twin import fill
+
+    def interrupted(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fill, "fill", interrupted)
+    monkeypatch.setenv("CREWFLOW_HOME", str(home / "deep" / "new"))
+    get_settings.cache_clear()
+    result = RUNNER.invoke(app, ["demo"])
+    assert "No such file" not in result.output
+    assert (home / "deep" / "new" / "demo.filling").exists()
+
+
 def test_help_leaves_lines_to_the_terminal_and_examples_as_they_are() -> None:
     said = "First.\n\nOne paragraph\nof two lines.\n\nExamples:\n  crewflow up\n  crewflow demo"
     assert flowing(said) == said.replace("paragraph\nof", "paragraph of")

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from crewflow_assets import clock, registry
+from crewflow_assets.ingest.event_kinds import EventIn
 from crewflow_assets.spec import Answer
 from crewflow_assets.store.sync_tables import HealthScore, SyncRisk
 from crewflow_assets.sync_health.contract import SyncHealthRequest
@@ -96,6 +97,19 @@ def test_a_run_that_comes_a_tick_too_late_looks_at_the_present(code: Code) -> No
     assert code.asked == [(NOON + TICK, 1)]
 
 
+def test_a_tick_from_before_one_that_ran_late_is_skipped_and_says_so(code: Code) -> None:
+    post(attempt(NOON - timedelta(minutes=5)))
+    late = NOON + timedelta(minutes=20)
+    for planned, starts in ((NOON, late), (NOON + TICK, late + timedelta(minutes=1))):
+        config = dg.RunConfig(ops={"integrations__watch": WatchConfig(at=planned.isoformat())})
+        result = run("integrations_watch", starts, run_config=config)
+    assert code.asked == [(late, 1)]
+    [event] = result.asset_materializations_for_node("integrations__watch")
+    assert event.metadata["at"].value == (NOON + TICK).isoformat()
+    assert event.metadata["skipped"].value == f"integrations were watched at {late.isoformat()}, after this tick"
+    assert [risk.assessed_at for risk in everything(SyncRisk)] == [late]
+
+
 def test_the_schedule_waits_for_integrations_and_a_champion(code: Code, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no integration is known" in scheduled(NOON).skip_message
     post(attempt(NOON))
@@ -111,7 +125,7 @@ def test_the_days_that_are_over_are_scored_once_the_lake_has_them(code: Code) ->
     assert skipped.skip_message == "every day that is over is scored"
     post(attempt(NOON - DAY, latency_ms=100), attempt(NOON))
     [waits] = sensed(NOON)
-    assert "2 days of sync attempts" in waits.skip_message
+    assert "1 day of sync attempts" in waits.skip_message
     yesterday = (NOON - DAY).date().isoformat()
     for day in (yesterday, NOON.date().isoformat()):
         run("lake_sync_attempt", NOON, partition_key=day)
@@ -127,6 +141,23 @@ def test_the_days_that_are_over_are_scored_once_the_lake_has_them(code: Code) ->
     assert (score.day.isoformat(), score.overall) == (yesterday, 97.5)
     [skipped] = sensed(NOON)
     assert isinstance(skipped, dg.SkipReason)
+
+
+def test_days_are_scored_once_the_lake_has_their_conflicts_too(code: Code) -> None:
+    """The score counts them: a day scored before its conflicts came would stay wrong."""
+    at = NOON - DAY
+    conflict = {"conflict_id": "x-1", "conflict_type": "hours", "resolution": "use_external", "decided_by": "dana"}
+    post(
+        attempt(at, latency_ms=100),
+        EventIn(event_id="x-1", kind="conflict_decision", company_id=COMPANY, occurred_at=at, payload=conflict),
+    )
+    day = at.date().isoformat()
+    run("lake_sync_attempt", NOON, partition_key=day)
+    [waits] = sensed(NOON)
+    assert isinstance(waits, dg.SkipReason)
+    assert waits.skip_message == "waiting until the lake has taken up 1 day of conflict decisions"
+    run("lake_conflict_decision", NOON, partition_key=day)
+    assert isinstance(sensed(NOON)[0], dg.RunRequest)
 
 
 def test_many_days_are_scored_in_one_run(code: Code) -> None:

@@ -1,6 +1,8 @@
 """The lake in Dagster: the sensor asks for what is stale, the runs write it."""
 
+import shutil
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -10,11 +12,13 @@ from crewflow_assets import clock
 from crewflow_assets.ingest.event_kinds import EARLIEST, PAYLOADS, EventIn
 from crewflow_assets.ingest.events import record_events
 from crewflow_assets.lake.events import folder_of, read_events, stale_days
+from crewflow_assets.models import MODEL_SPECS
 from crewflow_assets.store.database import reading, transaction
 from crewflow_assets.store.tables import Company
 from pipelines.definitions import defs
 from pipelines.lake import days, new_events, range_tags
 
+ROOT = Path(__file__).parents[2]
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 NOW = NOON + timedelta(days=60)
 
@@ -122,6 +126,17 @@ def test_nothing_is_asked_for_while_a_run_of_the_job_is_under_way(company: str, 
 def test_a_run_whose_process_was_killed_does_not_stop_the_lake_for_good() -> None:
     for job in [f"lake_{kind}" for kind in PAYLOADS] + ["integrations_daily_scores"]:
         assert float(defs.resolve_job_def(job).tags["dagster/max_runtime"]) <= 6 * 60 * 60
+
+
+def test_no_run_whose_process_was_killed_keeps_its_place_among_the_concurrent_runs_for_ever(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "dagster.yaml", tmp_path)
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        otherwise = instance.run_monitoring_max_runtime_seconds
+    jobs = [job for job in defs.resolve_all_job_defs() if not job.name.startswith("__")]
+    ends = {job.name: float(job.tags.get("dagster/max_runtime", otherwise)) for job in jobs}
+    assert all(0 < seconds <= 24 * 60 * 60 for seconds in ends.values()), ends
+    assert ends["integrations_watch"] <= 60 * 60, "a tick is due every 15 minutes"
+    assert all(ends[f"{spec.name}_training"] >= 6 * 60 * 60 for spec in MODEL_SPECS), "no living training is ended"
 
 
 def test_every_moment_that_can_come_in_has_a_partition() -> None:

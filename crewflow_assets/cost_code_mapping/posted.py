@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 from crewflow_assets import clock
 from crewflow_assets.cost_code_mapping.actions import COMMAND
 from crewflow_assets.cost_code_mapping.ledger import (
+    COMPARISONS,
     PERSON,
     Decided,
     Item,
@@ -17,6 +18,7 @@ from crewflow_assets.errors import FieldProblem, InvalidInputError
 from crewflow_assets.ingest.event_kinds import MappingDecision
 from crewflow_assets.ingest.events import EventHandler, RecordedEvent
 from crewflow_assets.ingest.jobs import ImportedMapping, MappingCounts
+from crewflow_assets.ingest.suggestions import Suggestions
 from crewflow_assets.outbox.queue import RefusalHandler
 from crewflow_assets.store.audit import new_decision_id
 from crewflow_assets.store.tables import OutboxCommand
@@ -29,11 +31,14 @@ def record_decision_events(session: Session, events: Sequence[RecordedEvent]) ->
         InvalidInputError: events name unknown items or accounts; every one is listed.
     """
     ledgers: dict[str, MappingLedger] = {}
+    suggestions = Suggestions(COMPARISONS)
     problems: list[FieldProblem] = []
     decided: list[tuple[MappingLedger, Decided]] = []
     for recorded in sorted(events, key=lambda e: e.event.occurred_at):
         company_id = recorded.event.company_id
-        ledger = ledgers.get(company_id) or ledgers.setdefault(company_id, MappingLedger(session, company_id))
+        ledger = ledgers.get(company_id) or ledgers.setdefault(
+            company_id, MappingLedger(session, company_id, suggestions)
+        )
         decision = MappingDecision.model_validate(recorded.payload.model_dump())
         if problem := ledger.problem_with(decision):
             problems.append(FieldProblem(("events", recorded.index, "payload", problem[0]), problem[1]))

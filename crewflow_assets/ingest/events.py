@@ -3,6 +3,8 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy import insert, select
@@ -54,7 +56,7 @@ def record_events(
     for index, (event, payload) in enumerate(zip(events, typed, strict=True)):
         key = (event.company_id, event.event_id)
         if key in stored or key in seen:
-            same = _content(event) == (stored[key] if key in stored else _content(seen[key]))
+            same = _content_of(event) == (stored[key] if key in stored else _content_of(seen[key]))
             if not same:
                 raise ConflictError(
                     f"events[{index}]: event_id {event.event_id!r} was used for another event of company "
@@ -133,19 +135,27 @@ def _known_companies(session: Session, events: Sequence[EventIn]) -> None:
         raise InvalidInputError("events name unknown companies; nothing was recorded", problems)
 
 
-def _content(event: EventIn) -> tuple[object, ...]:
-    payload = PAYLOADS[event.kind].model_validate(event.payload).model_dump(mode="json")
-    return (event.kind, event.occurred_at, payload)
+def _content_of(event: EventIn) -> tuple[object, ...]:
+    return _content(event.kind, event.occurred_at, event.payload)
+
+
+def _content(kind: str, occurred_at: datetime, payload: Mapping[str, Any]) -> tuple[object, ...]:
+    """Return what makes two events the same, with today's defaults; a payload that is refused today, as it stands."""
+    try:
+        return (kind, occurred_at, PAYLOADS[kind].model_validate(payload).model_dump(mode="json"))
+    except (KeyError, ValidationError):  # recorded when kinds or fields were others: it equals nothing sent today
+        return (kind, occurred_at, payload)
 
 
 def _stored(session: Session, events: Sequence[EventIn]) -> dict[tuple[str, str], tuple[object, ...]]:
     ids = sorted({event.event_id for event in events})
+    named = {event.company_id for event in events}  # the index begins with the company
     found: dict[tuple[str, str], tuple[object, ...]] = {}
     for start in range(0, len(ids), IDS_PER_QUERY):
         rows = session.execute(
             select(Event.company_id, Event.event_id, Event.kind, Event.occurred_at, Event.payload).where(
-                Event.event_id.in_(ids[start : start + IDS_PER_QUERY])
+                Event.company_id.in_(named), Event.event_id.in_(ids[start : start + IDS_PER_QUERY])
             )
         )
-        found |= {(company, event_id): (kind, at, payload) for company, event_id, kind, at, payload in rows}
+        found |= {(company, event_id): _content(kind, at, payload) for company, event_id, kind, at, payload in rows}
     return found

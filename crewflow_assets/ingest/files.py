@@ -35,7 +35,7 @@ from crewflow_assets.ingest.rows import (
     Row,
     read_rows,
 )
-from crewflow_assets.ingest.tables import read_table
+from crewflow_assets.ingest.tables import check_size, read_table
 from crewflow_assets.store.audit import write_audit
 from crewflow_assets.store.database import transaction
 from crewflow_assets.store.tables import Company
@@ -71,6 +71,7 @@ def import_file(
         InvalidInputError: the file cannot be read, or values are wrong; ``problems`` names every bad row.
     """
     try:
+        check_size(path.stat().st_size, path.name)
         content = path.read_bytes()
     except OSError as error:
         raise InvalidInputError(f"{path}: the file cannot be read ({error.strerror}); check its path") from error
@@ -161,7 +162,7 @@ def _import(
         unique, twice = _unique([(line, link[:2], link) for line, link in resolved], job.on_duplicate, place)
         _refuse([*problems, *unknown, *twice], job)
         company, created, renamed = _saved(session, job, company, moment)
-        changes = _record(session, job, unique)
+        changes = replace(_record(session, job, unique), skipped=len(placed) - len(unique))
     else:
         coded = cast(Sequence[Placed[records.CodedRow]], placed)
         place = titles.get("code") or titles.get("name", "code")

@@ -1,6 +1,5 @@
 """Finding the item and the account that each row of a mappings file means."""
 
-import difflib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
@@ -10,9 +9,9 @@ from sqlalchemy.orm import Session
 
 from crewflow_assets.errors import FieldProblem
 from crewflow_assets.ingest.rows import MappingRow, Placed
+from crewflow_assets.ingest.suggestions import Suggestions
 from crewflow_assets.store.tables import Account, SourceItem
 
-COMPARISONS = 1_000_000
 WORDS = {"cost_code": "cost code", "project": "project"}
 
 Link = tuple[Literal["cost_code", "project"], str, str]
@@ -29,7 +28,7 @@ def resolve(
     """
     items = {kind: _items(session, company_id, kind) for kind in sorted({placed.row.kind for placed in rows})}
     accounts = _accounts(session, company_id, system)
-    suggest = _Suggestions()
+    suggest = Suggestions()
     links: list[tuple[int, Link]] = []
     problems: list[FieldProblem] = []
     for placed in rows:
@@ -85,29 +84,13 @@ def _find(text: str, index: Index) -> set[str]:
     return index.get(text) or index.get(text.casefold()) or set()
 
 
-def _message(text: str, what: str, found: set[str], index: Index, suggest: "_Suggestions") -> str:
+def _message(text: str, what: str, found: set[str], index: Index, suggest: Suggestions) -> str:
     if found:
         return f"{text!r} may mean {', '.join(repr(code) for code in sorted(found))}; write the code"
     if not index:
         return f"{text!r} is no active {what}, which has none; import those first"
-    near = suggest.nearest(text, index)
+    near = suggest.nearest(what, text, index)
     if near:
-        return f"{text!r} is no active {what}; did you mean {near!r}? Otherwise import the missing record first"
+        code = min(index[near])
+        return f"{text!r} is no active {what}; did you mean {code!r}? Otherwise import the missing record first"
     return f"{text!r} is no active {what}; correct it, remove the row, or import the missing record first"
-
-
-class _Suggestions:
-    """The nearest known writing of a text, within a budget: comparing is slow, and files can be all wrong."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, str | None] = {}
-        self._spent = 0
-
-    def nearest(self, text: str, index: Index) -> str | None:
-        if text not in self._known and self._spent < COMPARISONS:
-            self._spent += len(index)
-            close = difflib.get_close_matches(text.casefold(), index, n=1) or difflib.get_close_matches(
-                text, index, n=1
-            )
-            self._known[text] = min(index[close[0]]) if close else None
-        return self._known.get(text)

@@ -26,6 +26,7 @@ EXCEL_POWER = re.compile(r"\d(?:\.\d+)?E\+\d+")
 DELETED = re.compile(r"\s*\(deleted(?: \d+)?\)")  # as QuickBooks marks an account that is out of use
 ONLY_NUMBER = re.compile(r"\d[\d.\-]*")
 OFF = {"inactive", "not active", "no", "n", "false", "0", "closed", "archived", "disabled", "deleted", "completed"}
+NOT_OFF = {"", "no", "n", "false", "0", "active"}  # in a column that asks whether the record is out of use
 
 
 def clean(value: object) -> object:
@@ -184,8 +185,8 @@ def _title(field: str, titles: Mapping[str, str]) -> str:
 
 
 def _active(value: Mapping[str, str]) -> bool:
-    off = value.get("inactive", "").casefold()
-    return value.get("active", "").strip().casefold() not in OFF and (not off or off in OFF)
+    off = value.get("inactive", "").strip().casefold()
+    return value.get("active", "").strip().casefold() not in OFF and off in NOT_OFF
 
 
 def _swap_numbers(values: Sequence[dict[str, str]], titles: dict[str, str]) -> None:

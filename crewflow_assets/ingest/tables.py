@@ -28,8 +28,14 @@ BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)
-PRINTED_ON = re.compile(
-    r"(?:(?:accrual|cash) basis,?\s+)?(?:mon|tues|wednes|thurs|fri|satur|sun)day\b.{1,24}\b(?:19|20)\d\d\b",
+MONTH = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
+    r"|nov(?:ember)?|dec(?:ember)?)\.?"
+)
+PRINTED_ON = re.compile(  # a whole date with its weekday, and nothing behind it but the time or the basis
+    r"(?:(?:accrual|cash) basis,?\s+)?(?:mon|tues|wednes|thurs|fri|satur|sun)day,?\s+"
+    rf"(?:{MONTH}\s+\d\d?,?\s+(?:19|20)\d\d|\d\d?\.?\s+{MONTH},?\s+(?:19|20)\d\d|\d{{1,4}}([-/.])\d\d?\1\d{{2,4}})"
+    r"(?:,?\s+(?:at\s+)?\d\d?[:.]\d\d\b.*|[\s,-]+(?:accrual|cash) basis.*)?",
     re.IGNORECASE,
 )
 TOTAL = re.compile(r"(?:grand )?totals?:?", re.IGNORECASE)
@@ -56,6 +62,19 @@ class Table:
     sheet: str | None = None
 
 
+def check_size(size: int, name: str) -> None:
+    """Refuse a file of more bytes than an import reads.
+
+    Raises:
+        InvalidInputError: it is too large.
+    """
+    if size > MAX_BYTES:
+        raise InvalidInputError(
+            f"{name}: {size // 2**20} MB is more than the {MAX_BYTES // 2**20} MB that an import reads; "
+            "export this list alone"
+        )
+
+
 def read_table(content: bytes, name: str, score: HeaderScore) -> Table:
     """Read the table in a file's content.
 
@@ -65,11 +84,7 @@ def read_table(content: bytes, name: str, score: HeaderScore) -> Table:
     Raises:
         InvalidInputError: the file is empty, too large, damaged, locked with a password, or holds no table.
     """
-    if len(content) > MAX_BYTES:
-        raise InvalidInputError(
-            f"{name}: {len(content) // 2**20} MB is more than the {MAX_BYTES // 2**20} MB that an import reads; "
-            "export this list alone"
-        )
+    check_size(len(content), name)
     if not content.strip():
         raise InvalidInputError(f"{name}: the file is empty; export the list again")
     if is_workbook(content, name):
@@ -173,7 +188,7 @@ def _table(lines: Sequence[Line], score: HeaderScore, sheet: str | None) -> Tabl
 
 def _is_footer(line: Line) -> bool:
     filled = [cell for cell in line.cells if cell]
-    return bool(PRINTED_ON.match(" ".join(filled)) or TOTAL.fullmatch(filled[0]))
+    return bool(PRINTED_ON.fullmatch(" ".join(filled)) or TOTAL.fullmatch(filled[0]))
 
 
 def _decode(content: bytes, name: str) -> str:

@@ -1,17 +1,20 @@
 """Decision events against the ledger: order of time, precedence, unknown records."""
 
+import difflib
 from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import Engine, select
 
-from crewflow_assets.cost_code_mapping.ledger import MappingLedger, nearest
+from crewflow_assets.cost_code_mapping import posted
+from crewflow_assets.cost_code_mapping.ledger import MappingLedger
 from crewflow_assets.errors import InvalidInputError, NotFoundError
+from crewflow_assets.ingest import suggestions
 from crewflow_assets.store.audit import new_decision_id
 from crewflow_assets.store.database import reading, transaction
 from crewflow_assets.store.tables import Company, Event, Mapping, OutboxCommand
 from tests.cost_code_mapping.deciding import COMPANY, audit, standing
-from tests.worlds import START, mapping_event, post
+from tests.worlds import ACCOUNTS, COST_CODES, START, mapping_event, post, write_company
 
 CODE = "16-100.L"
 
@@ -114,11 +117,37 @@ def test_the_ledger_of_an_unknown_company_cannot_be_opened(store: Engine) -> Non
         MappingLedger(session, "c-9")
 
 
-@pytest.mark.parametrize(
-    ("wanted", "said"), [("50101", ", nearest is '50100'"), ("zzz", ""), ("ELEC-15", ", nearest is 'ELEC-105'")]
-)
-def test_the_nearest_known_name_is_offered_only_when_it_is_near(wanted: str, said: str) -> None:
-    assert nearest(wanted, ["50100", "61000", "ELEC-105"]) == said
+def test_unknown_names_of_a_batch_are_compared_within_one_budget(
+    company: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The write lock is held meanwhile: what is sent must not decide for how long."""
+    compared: list[str] = []
+
+    def counted(wanted: str, known: list[str], n: int) -> list[str]:
+        compared.extend(known)
+        return difflib.get_close_matches(wanted, known, n=n)
+
+    def post_all() -> None:
+        with transaction() as session:
+            write_company(session, "c-2")
+            post(
+                session,
+                *(
+                    mapping_event(of, f"16-{number % 200}.Q", f"5{number % 200:04}", at(number / 100))
+                    for number in range(300)
+                    for of in (COMPANY, "c-2")
+                ),
+            )
+
+    monkeypatch.setattr(suggestions, "get_close_matches", counted)
+    monkeypatch.setattr(posted, "COMPARISONS", 400)
+    with pytest.raises(InvalidInputError) as error:
+        post_all()
+    assert len(error.value.problems) == 600
+    assert len(compared) <= 400 + max(len(COST_CODES), len(ACCOUNTS))
+    near = [problem.msg for problem in error.value.problems if "nearest is" in problem.msg]
+    assert near
+    assert "company 'c-1' has no cost code '16-0.Q', nearest is" in near[0]
 
 
 def test_decision_ids_are_distinct_and_usable_as_idempotency_keys() -> None:

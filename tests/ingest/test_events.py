@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, select, update
 
 from crewflow_assets import clock
 from crewflow_assets.errors import ConflictError, InvalidInputError
@@ -206,6 +206,24 @@ def test_a_default_that_is_left_out_and_one_that_is_sent_are_the_same_event(comp
     record(event("a", "sync_attempt"))
     spelt_out = EXAMPLES["sync_attempt"] | {"calls": 1, "records_failed": 0, "latency_ms": None}
     assert record(event("a", "sync_attempt", payload=spelt_out)).repeated == 1
+
+
+def test_an_event_stored_before_its_kind_had_a_field_is_the_same_event(companies: list[str]) -> None:
+    record(event("a", "sync_attempt"))
+    with transaction() as session:
+        session.execute(update(Event).values(payload=EXAMPLES["sync_attempt"]))
+    assert record(event("a", "sync_attempt")) == EventCounts(recorded=0, repeated=1)
+
+
+@pytest.mark.parametrize(("kind", "payload"), [("sync_attempt", {"colour": "red"}), ("weather", {})])
+def test_a_stored_event_that_would_be_refused_today_is_another_one(
+    companies: list[str], kind: str, payload: dict[str, Any]
+) -> None:
+    record(event("a", "sync_attempt"))
+    with transaction() as session:
+        session.execute(update(Event).values(kind=kind, payload=payload))
+    with pytest.raises(ConflictError, match="event_id 'a' was used for another event"):
+        record(event("a", "sync_attempt"))
 
 
 def test_a_handler_that_refuses_takes_the_whole_batch_with_it(companies: list[str]) -> None:

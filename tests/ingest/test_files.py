@@ -13,6 +13,7 @@ from crewflow_assets.errors import InvalidInputError
 from crewflow_assets.ingest.columns import Kind
 from crewflow_assets.ingest.files import ImportReport, import_file, import_rows
 from crewflow_assets.ingest.rows import AccountRow, CostCodeRow, ProjectRow
+from crewflow_assets.ingest.tables import MAX_BYTES
 from crewflow_assets.store.database import reading, transaction
 from crewflow_assets.store.tables import Account, AuditEntry, Company, Mapping, SourceItem
 from tests.ingest.exports import as_csv, as_xlsx, quickbooks
@@ -243,6 +244,19 @@ def test_unreadable_files_are_refused(tmp_path: Path) -> None:
         import_file(path, kind="cost_codes", company_id="c-1")
     with pytest.raises(InvalidInputError, match="cost code rows have no field 'kode'"):
         import_file(path, kind="cost_codes", company_id="c-1", columns={"kode": "Kode"})
+
+
+def test_a_file_beyond_the_limit_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "codes.csv"
+    with path.open("wb") as file:
+        file.truncate(MAX_BYTES + 2**20)
+
+    def read_whole(self: Path) -> bytes:
+        raise AssertionError(f"{self} was read")
+
+    monkeypatch.setattr(Path, "read_bytes", read_whole)
+    with pytest.raises(InvalidInputError, match=r"codes\.csv: 65 MB is more than the 64 MB that an import reads"):
+        import_file(path, kind="cost_codes", company_id="c-1")
 
 
 def test_rows_are_imported_in_the_callers_transaction(store: Engine) -> None:

@@ -98,6 +98,17 @@ def test_what_does_not_exist_is_named_with_the_nearest_code(company: str, tmp_pa
     ]
 
 
+def test_a_text_that_is_wrong_in_both_columns_is_named_with_the_nearest_of_each(company: str, tmp_path: Path) -> None:
+    with transaction() as session:
+        import_rows(session, "cost_codes", "c-1", None, [CostCodeRow(code="Material", name="Stuff")], partial=True)
+    with pytest.raises(InvalidInputError) as caught:
+        mappings(tmp_path, [("Materiel", "", "Materiel")], Recorder(MappingCounts()))
+    assert [problem.msg.split("; ")[1].split("?")[0] for problem in caught.value.problems] == [
+        "did you mean 'Material'",
+        "did you mean '50110'",
+    ]
+
+
 def test_a_company_without_records_is_told_to_import_those_first(sqlite_store: Engine, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError) as caught:
         mappings(tmp_path, [("01", "", "5")], Recorder(MappingCounts()))
@@ -120,7 +131,8 @@ def test_an_item_mapped_twice_is_refused_unless_one_row_is_chosen(company: str, 
         mappings(tmp_path, rows, recorder)
     assert [problem.loc for problem in caught.value.problems] == [("row", 2, "Cost code"), ("row", 3, "Cost code")]
     assert "'ELEC-5' stands in the rows 2 and 3" in caught.value.problems[0].msg
-    mappings(tmp_path, rows, recorder, on_duplicate="last")
+    report = mappings(tmp_path, rows, recorder, on_duplicate="last")
+    assert (report.rows, report.inserted, report.skipped) == (2, 1, 1)
     assert [mapping.target_code for mapping in recorder.given] == ["50120"]
 
 

@@ -108,6 +108,13 @@ def test_numbers_alone_are_no_chart() -> None:
         ("Inactive", "Yes", False),
         ("Inactive", "no", True),
         ("Inactive", "", True),
+        ("Inactive", "inactive", False),
+        ("Inactive", "Not Active", False),
+        ("Inactive", "Active", True),
+        ("Inactive", "0", True),
+        ("Archived", "Archived", False),
+        ("Archived", "Closed", False),
+        ("Archived", "False", True),
     ],
 )
 def test_records_out_of_use_are_recognised(header: str, value: str, active: bool) -> None:

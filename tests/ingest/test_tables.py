@@ -84,6 +84,38 @@ def test_an_unquoted_footer_and_a_total_are_left_out() -> None:
     assert cells(read("\n".join(lines).encode())) == [("01", "Sitework")]
 
 
+@pytest.mark.parametrize(
+    "footer",
+    [
+        "Saturday, Nov 22, 2025 03:14 PM GMT",
+        "Saturday, November 22, 2025 03:14:07 PM GMT-08:00",
+        "Thursday, Mar 02, 2017 09:54:12 PM GMT-8 - Accrual Basis",
+        "Cash Basis  Saturday, 22 November 2025 15:14",
+        "Accrual basis, Saturday, 11/22/2025",
+        "Friday, May 1, 2026",
+    ],
+)
+def test_the_moment_at_which_a_report_was_printed_is_left_out(footer: str) -> None:
+    assert cells(read(f'Cost Code,Name\n01,Sitework\n"{footer}"\n'.encode())) == [("01", "Sitework")]
+    assert cells(read(f"Cost Code,Name\n01,Sitework\n{footer}\n".encode())) == [("01", "Sitework")]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Friday Harbor Marina 2023",
+        "Saturday Market Phase 2 2024",
+        "Monday March 2024 Fit-out",
+        "Sunday, May 3, 2026 Fair",
+        "Friday Harbor, 12/2023",
+    ],
+)
+def test_a_last_row_that_begins_with_a_weekday_is_kept(name: str) -> None:
+    table = read(as_csv([("Name", "Cost Code"), ("Sitework", "01"), (name, "02")]))
+    assert cells(table) == [("Sitework", "01"), (name, "02")]
+    assert cells(read(as_csv([("Name", "Cost Code"), ("Sitework", "01"), (name,)])))[1:] == [(name, "")]
+
+
 def test_a_quoted_newline_keeps_the_line_numbers_of_the_file() -> None:
     table = read(b'Cost Code,Name\n01,"two\nlines"\n02,next\n')
     assert [(row.number, row.cells) for row in table.rows] == [(2, ("01", "two\nlines")), (4, ("02", "next"))]

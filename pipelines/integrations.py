@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field
-from sqlalchemy import func, select
 
 from crewflow_assets import clock
 from crewflow_assets.ingest.event_kinds import EARLIEST
@@ -18,9 +17,8 @@ from crewflow_assets.lake.events import stale_days, write_day
 from crewflow_assets.models import spec_named
 from crewflow_assets.spec import ModelCode
 from crewflow_assets.store.database import reading, transaction
-from crewflow_assets.store.sync_tables import SyncRisk
 from crewflow_assets.sync_health.integrations import number_of_integrations
-from crewflow_assets.sync_health.watch import MODEL, answering_scorer, tick
+from crewflow_assets.sync_health.watch import MODEL, answering_scorer, last_tick, tick
 from pipelines.lake import ENDS, range_tags, this_hour, under_way
 
 if TYPE_CHECKING:  # the code location loads without MLflow
@@ -83,7 +81,7 @@ def watch(context: dg.AssetExecutionContext, config: WatchConfig) -> dg.Material
     code, loaded = champion()
     at = _moment(config)
     with reading() as session:
-        last = session.scalar(select(func.max(SyncRisk.assessed_at)))
+        last = last_tick(session)
     if last is not None and at < last <= clock.now():
         said = f"integrations were watched at {last.isoformat()}, after this tick"
         context.log.info("skipped: %s", said)

@@ -87,6 +87,11 @@ class TickReport:
         return TickReport(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
+def last_tick(session: Session) -> datetime | None:
+    """Return when integrations were last scored; None if they never were."""
+    return session.scalar(select(func.max(SyncRisk.assessed_at)))
+
+
 def tick(
     scorer: Scorer,
     at: datetime,
@@ -106,7 +111,7 @@ def tick(
         ConflictError: a later tick was run already.
     """
     with reading() as session:
-        last = session.scalar(select(func.max(SyncRisk.assessed_at)))
+        last = last_tick(session)
         known = [
             (company, integration_id)
             for company, integration_id in session.execute(

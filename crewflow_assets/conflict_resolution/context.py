@@ -18,11 +18,10 @@ from typing import Any
 from sqlalchemy import Row, bindparam, func, select
 from sqlalchemy.orm import Session
 
-from crewflow_assets import clock
 from crewflow_assets.conflict_resolution.case import Case
 from crewflow_assets.conflict_resolution.contract import ConflictRequest
 from crewflow_assets.conflict_resolution.history import Decided, History, Told
-from crewflow_assets.lake.events import COMMIT_MARGIN
+from crewflow_assets.lake import inbox
 from crewflow_assets.settings import get_settings
 from crewflow_assets.store.tables import Event
 
@@ -40,7 +39,6 @@ NEWER = _EVENTS.where(
     (Event.kind + "").in_(KINDS),
 )
 NEWEST = select(func.max(Event.id))
-SETTLED = select(Event.id).where(Event.received_at < bindparam("before")).order_by(Event.id.desc()).limit(1)
 
 logger = logging.getLogger("crewflow.conflicts")
 
@@ -188,8 +186,7 @@ class _Kept:
         if session.get_bind().dialect.name == "sqlite":
             return session.scalar(NEWEST) or 0
         if monotonic() >= self._settle_at:
-            before = clock.now() - COMMIT_MARGIN
-            self._settled = session.scalar(SETTLED, {"before": before}) or 0
+            self._settled = inbox.settled(session)
             self._settle_at = monotonic() + SETTLE_EVERY_SECONDS
         return self._settled
 

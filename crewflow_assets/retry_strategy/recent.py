@@ -1,64 +1,104 @@
-"""The sync attempts of the last two hours, from the inbox: kept for some seconds, so that a burst reads them once."""
+"""The sync attempts of the last two hours in memory: read from the inbox once, then what is new every few seconds."""
 
 import threading
+from collections.abc import Sequence
+from dataclasses import fields
 from datetime import datetime, timedelta
 from functools import lru_cache
+from sys import intern
+from typing import Any
 
 import numpy as np
-from sqlalchemy import select
 
+from crewflow_assets.arrays import Bools, Floats, Ints
+from crewflow_assets.lake.inbox import EVENTS, Inbox
 from crewflow_assets.retry_strategy.surroundings import LOOK_BACK, Seen
 from crewflow_assets.settings import get_settings
-from crewflow_assets.store.database import reading
+from crewflow_assets.store.database import connected
 from crewflow_assets.store.tables import Event
 
 KEPT = timedelta(seconds=5)
+WINDOW = timedelta(minutes=LOOK_BACK)
+SLACK = timedelta(minutes=1)
+"""Threads do not ask in the order of their moments."""
+KIND = "sync_attempt"
+COLUMNS = tuple(field.name for field in fields(Seen))
 
 
 class Recent:
-    """What was read last, and when; threads share it."""
+    """The attempts, and the moment at which they were looked for last; threads share it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._inbox = Inbox()
+        self._since: datetime | None = None
         self._read_at: datetime | None = None
-        self._seen: Seen | None = None
+        self._ids: Ints = np.zeros(0, np.int64)
+        self._seen = _columns([])
 
     def seen(self, at: datetime) -> Seen:
-        """Return the attempts of the two hours before a moment, as they were at most five seconds ago."""
+        """Return the attempts of the two hours before a moment, and later ones, as of at most five seconds ago."""
         with self._lock:
-            if self._seen is None or self._read_at is None or not self._read_at <= at < self._read_at + KEPT:
-                self._seen, self._read_at = read(at), at
+            if self._since is None or at - WINDOW < self._since:
+                self._begin(at - WINDOW - SLACK)
+                self._read_at = at
+            elif self._read_at is None or abs(at - self._read_at) >= KEPT:
+                self._inbox.look(self._add)
+                self._forget(max(self._since, at - WINDOW - SLACK))
+                self._read_at = at
             return self._seen
 
+    def _begin(self, since: datetime) -> None:
+        self._since = None
+        self._inbox.begin()
+        with connected() as connection:
+            rows = connection.execute(EVENTS.where(Event.kind == KIND, Event.occurred_at >= since)).all()
+        self._ids, self._seen = _ids(rows), _columns(rows)
+        self._since = since
 
-def read(at: datetime) -> Seen:
-    """Read the attempts of the two hours before a moment."""
-    fields = Event.payload
-    query = select(
-        Event.company_id,
-        Event.occurred_at,
-        fields["integration_id"].as_string(),
-        fields["system"].as_string(),
-        fields["ok"].as_boolean(),
-        fields["calls_left"].as_float(),
-        fields["calls_limit"].as_float(),
-    ).where(
-        Event.kind == "sync_attempt",
-        Event.occurred_at >= at - timedelta(minutes=LOOK_BACK),
-        Event.occurred_at < at,
-    )
-    with reading() as session:
-        rows = session.execute(query).all()
-    company, moment, integration, system, ok, left, limit = zip(*rows, strict=True) if rows else ((),) * 7
+    def _add(self, rows: Sequence[Any]) -> None:
+        fresh = [row for row in rows if row.kind == KIND and row.occurred_at >= self._since]
+        known = set(self._ids.tolist()) if fresh else set()
+        fresh = [row for row in fresh if row.id not in known]  # some were read before the first look
+        if fresh:
+            new = _columns(fresh)
+            self._ids = np.r_[self._ids, _ids(fresh)]
+            self._seen = Seen(
+                **{name: np.concatenate([getattr(self._seen, name), getattr(new, name)]) for name in COLUMNS}
+            )
+
+    def _forget(self, since: datetime) -> None:
+        kept: Bools = self._seen.micros >= _micros(since)
+        if not kept.all():
+            self._ids = self._ids[kept]
+            self._seen = Seen(**{name: getattr(self._seen, name)[kept] for name in COLUMNS})
+        self._since = since
+
+
+def _ids(rows: Sequence[Any]) -> Ints:
+    return np.array([row.id for row in rows], np.int64)
+
+
+def _columns(rows: Sequence[Any]) -> Seen:
+    """Return events of attempts as arrays; a name that occurs often is kept once."""
+    payloads = [row.payload for row in rows]
     return Seen(
-        system=np.array(system, object),
-        company=np.array(company, object),
-        integration=np.array(integration, object),
-        micros=np.array([round(one.timestamp() * 1e6) for one in moment], float),
-        ok=np.array(ok, bool),
-        calls_left=np.array(left, float),
-        calls_limit=np.array(limit, float),
+        system=np.array([intern(payload["system"]) for payload in payloads], object),
+        company=np.array([intern(row.company_id) for row in rows], object),
+        integration=np.array([intern(payload["integration_id"]) for payload in payloads], object),
+        micros=np.array([_micros(row.occurred_at) for row in rows], float),
+        ok=np.array([payload["ok"] for payload in payloads], bool),
+        calls_left=_floats([payload.get("calls_left") for payload in payloads]),
+        calls_limit=_floats([payload.get("calls_limit") for payload in payloads]),
     )
+
+
+def _floats(values: Sequence[float | None]) -> Floats:
+    return np.array(values, float)
+
+
+def _micros(moment: datetime) -> float:
+    return float(round(moment.timestamp() * 1e6))
 
 
 @lru_cache(maxsize=2)

@@ -1,5 +1,6 @@
 """What the API's customers saw in the last two hours: one pure function for training and serving."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -53,10 +54,10 @@ class Seen:
     @cached_property
     def by_integration(self) -> dict[str, Ints]:
         """The places of each integration's attempts by time; keys are company and id, joined by U+001F."""
-        keys = [f"{c}\x1f{i}" for c, i in zip(self.company, self.integration, strict=True)]
         return {
-            key: places[np.argsort(self.micros[places], kind="stable")]
-            for key, places in _groups(np.array(keys, object)).items()
+            f"{company}\x1f{integration}": places[some][np.argsort(self.micros[places[some]], kind="stable")]
+            for company, places in _groups(self.company).items()
+            for integration, some in _groups(self.integration[places]).items()
         }
 
     def counts(self, system: str, company: str) -> "tuple[_Counts, _Counts]":
@@ -101,12 +102,10 @@ def surroundings(asked: Asked, seen: Seen) -> dict[str, Floats]:
 
 def _groups(names: Names) -> dict[str, Ints]:
     """Return the places of each name, in order."""
-    if not len(names):
-        return {}
-    distinct, index = np.unique(names.astype(str), return_inverse=True)
-    order = np.argsort(index, kind="stable")
-    parts = np.split(order, np.cumsum(np.bincount(index))[:-1])
-    return {str(name): part for name, part in zip(distinct, parts, strict=True)}
+    found: dict[str, list[int]] = defaultdict(list)
+    for place, name in enumerate(names.tolist()):
+        found[name].append(place)
+    return {name: np.array(places, np.int64) for name, places in found.items()}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,16 +11,13 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, func, select
-
-from crewflow_assets import clock
 from crewflow_assets.ingest.event_kinds import PAYLOADS
 from crewflow_assets.lake.events import COMMIT_MARGIN, DAYS, folder_of
+from crewflow_assets.lake.inbox import EVENTS, Inbox
 from crewflow_assets.settings import get_settings
-from crewflow_assets.store.database import batched, connected
+from crewflow_assets.store.database import connected
 from crewflow_assets.store.tables import Event
 from crewflow_assets.sync_health.events import ATTEMPT_COLUMNS, DUE_COLUMNS, STATUS_COLUMNS, due_described
 from crewflow_assets.sync_health.integrations import Key
@@ -35,13 +32,7 @@ KEPT_DAYS = 35
 AROUND = timedelta(hours=2)
 """Attempts of others count for an hour from when their outcome was known."""
 KINDS = {"sync_attempt": ATTEMPT_COLUMNS, "api_status": STATUS_COLUMNS}
-EVENTS = select(Event.kind, Event.event_id, Event.company_id, Event.occurred_at, Event.received_at, Event.payload)
-UNSETTLED_IDS = select(Event.id).where(Event.id > bindparam("after"))
-UNSETTLED = select(func.count()).select_from(Event).where(Event.id > bindparam("after"))
-NEWEST = select(func.max(Event.id))
-COUNT_EVERY_SECONDS = 1.0
 ROWS_AT_ONCE = 20_000
-SETTLE_EVERY = timedelta(minutes=1)
 TYPES = {"string": "VARCHAR", "boolean": "BOOLEAN", "float64": "DOUBLE", "int64": "BIGINT"}
 
 
@@ -73,12 +64,7 @@ class Recent:
         self._connection = duckdb.connect(config={"threads": 1})
         self._lock = threading.Lock()
         self._begin: datetime | None = None
-        self._settled = 0
-        """Of the inbox, all up to this id was taken up, and nothing is committed there any more."""
-        self._settle_at = datetime.min.replace(tzinfo=UTC)
-        self._taken: set[int] = set()
-        self._newest: int | None = None
-        self._count_at = 0.0
+        self._inbox = Inbox()
         self._in_doubt = True
         """What was read may hold events that are found again, until the inbox was taken up once after it."""
         self._versions: Counter[Key | None] = Counter()
@@ -95,9 +81,10 @@ class Recent:
                     self._begin = None  # what was read so far is no beginning
                     raise
             try:
-                self._take_up()
+                if self._inbox.look(self._take_up):
+                    self._in_doubt = False
             except BaseException:
-                self._newest, self._in_doubt = None, True  # some of it may be there, and is found again
+                self._in_doubt = True  # some of it may be there, and is found again
                 raise
 
     @contextmanager
@@ -165,10 +152,8 @@ class Recent:
 
     def _read_anew(self, begin: datetime) -> None:
         """Read the lake from a moment on, without what no measure looks at, and what the inbox has beyond it."""
-        self._begin, self._newest, self._in_doubt = begin, None, True
-        self._settled = _last_before(clock.now() - COMMIT_MARGIN)
-        with connected() as connection:
-            self._taken = set(connection.scalars(UNSETTLED_IDS, {"after": self._settled}))
+        self._begin, self._in_doubt = begin, True
+        self._inbox.begin()
         for kind, columns in KINDS.items():
             names = [name for name in columns if name != "lead_minutes"]
             declared = ", ".join(f'"{name}" {sql_type(columns[name])}' for name in names)
@@ -204,31 +189,9 @@ class Recent:
                 {"files": [str(day) for day in days]},
             )
 
-    def _take_up(self) -> None:
-        """Add events of the inbox that are not there yet.
-
-        Once a second those of the last minutes are counted again, as an event may be committed after a later one;
-        which of them were taken up is remembered, so that nothing is read twice.
-        """
-        after = {"after": self._settled}
-        with connected() as connection:
-            newest = connection.scalar(NEWEST)
-            if newest == self._newest and monotonic() < self._count_at:
-                return
-            self._newest, self._count_at = newest, monotonic() + COUNT_EVERY_SECONDS
-            if connection.scalar(UNSETTLED, after) != len(self._taken):
-                fresh = [id_ for id_ in connection.scalars(UNSETTLED_IDS, after) if id_ not in self._taken]
-                rows = [
-                    row for part in batched(fresh) for row in connection.execute(EVENTS.where(Event.id.in_(part)))
-                ]
-                for kind in KINDS:
-                    self._add(kind, [row for row in rows if row.kind == kind])
-                self._taken.update(fresh)
-            self._in_doubt = False
-        if self._taken and clock.now() >= self._settle_at:
-            self._settle_at = clock.now() + SETTLE_EVERY
-            self._settled = max(self._settled, _last_before(clock.now() - COMMIT_MARGIN))
-            self._taken = {id_ for id_ in self._taken if id_ > self._settled}
+    def _take_up(self, rows: Sequence[Any]) -> None:
+        for kind in KINDS:
+            self._add(kind, [row for row in rows if row.kind == kind])
 
     def _add(self, kind: str, rows: Sequence[Any]) -> None:
         import pyarrow as pa
@@ -275,15 +238,6 @@ def _frequent(at: datetime) -> str:
         "SELECT company_id, integration_id FROM sync_attempt GROUP BY ALL "
         f"HAVING {lately} > {MEMORY_ATTEMPTS + 1} AND min(occurred_at) < {since}"
     )
-
-
-def _last_before(moment: datetime) -> int:
-    """Return the id of the last event that was received before a moment, or 0."""
-    with connected() as connection:
-        found = connection.scalar(
-            select(Event.id).where(Event.received_at < moment).order_by(Event.id.desc()).limit(1)
-        )
-    return int(found or 0)
 
 
 @lru_cache(maxsize=2)

@@ -14,6 +14,7 @@ from sqlalchemy import Engine, event
 from crewflow_assets import clock
 from crewflow_assets.arrays import Floats
 from crewflow_assets.ingest.event_kinds import EventIn
+from crewflow_assets.lake import inbox
 from crewflow_assets.sync_health import online, surroundings
 from crewflow_assets.sync_health import recent as recent_module
 from crewflow_assets.sync_health.answering import due_table
@@ -223,7 +224,7 @@ def test_a_read_that_fails_leaves_nothing_behind(sqlite_store: Engine, monkeypat
             in_memory([I_3], NOON)
     assert_same([I_3], NOON)
     post(attempt(NOON - HOUR / 5, ok=False, key=other))
-    monkeypatch.setattr(recent_module, "COUNT_EVERY_SECONDS", 0)
+    monkeypatch.setattr(inbox, "COUNT_EVERY_SECONDS", 0)
     add = Recent._add
 
     def broken_after(self: Recent, kind: str, rows: Sequence[Any]) -> None:
@@ -247,15 +248,15 @@ def test_what_is_read_anew_is_not_described_in_part(sqlite_store: Engine, monkey
     post(*(attempt(later - hours * HOUR, interval_minutes=60) for hours in range(5, 0, -1)))
     stored = recent()
     reading, go_on, found = threading.Event(), threading.Event(), []
-    last_before = recent_module._last_before
+    begin = inbox.Inbox.begin
 
-    def slowly(moment: datetime) -> int:
+    def slowly(self: inbox.Inbox) -> None:
         reading.set()
         assert go_on.wait(20)
-        return last_before(moment)
+        begin(self)
 
     with monkeypatch.context() as patched:
-        patched.setattr(recent_module, "_last_before", slowly)
+        patched.setattr(inbox.Inbox, "begin", slowly)
         reloading = threading.Thread(target=stored.refresh, args=(later,))
         asking = threading.Thread(target=lambda: found.append(online_of(stored).described([I_3], later)))
         reloading.start()

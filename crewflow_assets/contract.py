@@ -1,5 +1,7 @@
 """What requests and answers have in common, whatever the model: HTTP, the client and the predictors share these."""
 
+import secrets
+from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -61,6 +63,11 @@ class PredictionRequest(Contract):
     def gathers_with(self) -> str | None:
         """What it has to have in common with those others; None: the model and version are enough."""
         return None
+
+
+def new_prediction_id(at: datetime) -> str:
+    """Return a fresh id; ids sort by time, to the millisecond, so that indexes grow at their end (RFC 9562, 6.11)."""
+    return f"p-{int(at.timestamp() * 1000):011x}{secrets.token_hex(7)[1:]}"
 
 
 class PredictionResponse(Contract):

@@ -25,6 +25,9 @@ class Settings(BaseSettings):
         "",
         description="URL of the operational database; empty means SQLite under the home folder.",
     )
+    database_seconds: Annotated[float, Field(ge=0.1, le=3600)] | None = Field(
+        None, description="Seconds after which a statement on PostgreSQL is given up; none: never."
+    )
     scale: Literal["demo", "full"] = Field(
         "demo", description="How large the simulated world is that fills an empty installation."
     )

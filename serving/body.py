@@ -21,15 +21,21 @@ class Disconnected(Exception):  # noqa: N818  # no error of ours
     """The client went away before its request was complete."""
 
 
-async def read_body(receive: Receive, declared: int | None, limit: int) -> bytes:
+async def read_body(receive: Receive, declared: int | None, limit: int, remedy: str) -> bytes:
     """Read the whole body.
+
+    Args:
+        receive: Gives its parts.
+        declared: Its length as the request's header has it, in bytes; None where it says nothing.
+        limit: The most bytes that are read.
+        remedy: What the sender of more is told to do.
 
     Raises:
         Problem: 413 above ``limit`` bytes, 408 when it does not come to an end.
         Disconnected: the client went away.
     """
     if declared is not None and declared > limit:
-        raise _too_large(limit)
+        raise _too_large(limit, remedy)
     chunks: list[bytes] = []
     size = 0
     try:
@@ -41,7 +47,7 @@ async def read_body(receive: Receive, declared: int | None, limit: int) -> bytes
                 chunk = message.get("body", b"")
                 size += len(chunk)
                 if size > limit:
-                    raise _too_large(limit)
+                    raise _too_large(limit, remedy)
                 chunks.append(chunk)
                 if not message.get("more_body", False):
                     return b"".join(chunks)
@@ -85,8 +91,8 @@ def replayed(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-def _too_large(limit: int) -> Problem:
-    return Problem(413, f"the body is larger than {limit:,} bytes; send it in parts", headers={"Connection": "close"})
+def _too_large(limit: int, remedy: str) -> Problem:
+    return Problem(413, f"the body is larger than {limit:,} bytes; {remedy}", headers={"Connection": "close"})
 
 
 def _kind(value: Any) -> str:

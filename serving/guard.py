@@ -11,6 +11,7 @@ from pydantic_core import from_json, to_json
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from crewflow_assets import clock
 from crewflow_assets.settings import get_settings
 from serving import caller, metrics
 from serving.body import Disconnected, check_json, read_body, replayed
@@ -22,6 +23,8 @@ access_log = logging.getLogger("crewflow.access")
 logger = logging.getLogger("crewflow.serving")
 
 OPEN_PATHS = frozenset({"/", "/livez", "/readyz", "/healthz", "/metrics", "/docs", "/docs.json"})
+OPEN_BODY_BYTES = 1024
+"""An open path takes no body; one that a client sends all the same is borne up to this length."""
 QUIET_PATHS = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 REAL_PATH = "crewflow.path"
@@ -80,7 +83,9 @@ class Guard:
             Disconnected: its sender has gone.
         """
         headers = Headers(scope=scope)
+        limit, remedy = OPEN_BODY_BYTES, "this path takes no body"
         if scope["path"] not in OPEN_PATHS:
+            limit, remedy = get_settings().max_body_bytes, "send it in parts"
             who = await self.runtime.keyring.caller(headers.get("authorization"))
             answer.key_id = who.key_id
             self.runtime.limiter.take(who)
@@ -89,8 +94,7 @@ class Guard:
         if encoding != "identity":
             raise Problem(415, f"the body is encoded as {encoding[:40]!r}; send it unencoded")
         declared = headers.get("content-length", "")
-        limit = get_settings().max_body_bytes
-        return await read_body(receive, int(declared) if declared.isdecimal() else None, limit)
+        return await read_body(receive, int(declared) if declared.isdecimal() else None, limit, remedy)
 
 
 class RestorePath:
@@ -154,6 +158,7 @@ class _Answer:
     def log(self, method: str, template: str, size: int) -> None:
         """Write the access log's line: no path with ids, no query, no header, no body."""
         line = {
+            "at": clock.now(),
             "request_id": self.request_id,
             "method": method,
             "route": template,

@@ -10,12 +10,11 @@ from functools import cached_property
 from typing import Any
 
 from pydantic_core import to_json
-from sqlalchemy import Insert, insert
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
-from sqlalchemy.orm import Session
 
 from crewflow_assets.settings import get_settings
-from crewflow_assets.store.database import JsonText, insert_into, transaction
+from crewflow_assets.store.database import transaction
+from crewflow_assets.store.json_rows import ROWS, insert_json
 from crewflow_assets.store.tables import Prediction
 from serving import metrics
 from serving.served import Served
@@ -28,8 +27,7 @@ ROWS_PER_WRITE = 500
 PARTS_AT_ONCE = 20
 MOST_WAITING = 50_000
 MOST_RETRY_SECONDS = 5.0
-ROWS = Prediction.metadata.tables[Prediction.__tablename__]
-"""The table and not the class: nothing has to be known of rows that are only written."""
+TABLE = Prediction.metadata.tables[Prediction.__tablename__]
 
 
 @dataclass(slots=True)
@@ -37,7 +35,8 @@ class _Batch:
     """Predictions that are written to the database together, and the file that holds them until then."""
 
     served: list[Served] = field(default_factory=list)
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    lines: list[bytes] = field(default_factory=list)
+    """Each a row as JSON, which is all that is made of it: for the file as for the database."""
     part: LivePart | None = None
     only_in_memory: int = 0
 
@@ -100,7 +99,7 @@ class PredictionLog:
         with self._changed:
             left = list(self._waiting)
             self._waiting.clear()
-            self._in_memory -= sum(len(batch.rows) for batch in left)
+            self._in_memory -= sum(len(batch.lines) for batch in left)
             self._done = self._added - self._in_memory
         for batch in left:  # the database hangs: the thread still waits for it
             self._leave(batch)
@@ -111,13 +110,12 @@ class PredictionLog:
         Once it returns, the death of the process loses none that the disk took. Where the spool is full or cannot be
         written they are in memory alone until the database has them; those that find no room in memory are dropped.
         """
-        rows = [one.row() for one in served]
-        lines = [to_json(row) + b"\n" for row in rows]
+        lines = [_line(one.row()) for one in served]
         with self._changed:
             idle = not self._waiting
-            room = min(len(rows), max(0, self._most_waiting - self._in_memory))
+            room = min(len(lines), max(0, self._most_waiting - self._in_memory))
             if room:
-                self._append(served[:room], rows[:room], b"".join(lines[:room]))
+                self._append(served[:room], lines[:room])
             self._in_memory += room
             self._added += room
             if idle or self._in_memory >= ROWS_PER_WRITE:  # else the thread has nothing to do yet
@@ -125,20 +123,20 @@ class PredictionLog:
         if len(served) > room:
             metrics.ROWS_DROPPED.inc(len(served) - room)
 
-    def _append(self, served: list[Served], rows: list[dict[str, Any]], content: bytes) -> None:
-        if not self._waiting or len(self._waiting[-1].rows) >= ROWS_PER_WRITE:
+    def _append(self, served: list[Served], lines: list[bytes]) -> None:
+        if not self._waiting or len(self._waiting[-1].lines) >= ROWS_PER_WRITE:
             self._waiting.append(_Batch())
         batch = self._waiting[-1]
         batch.served += served
-        batch.rows += rows
+        batch.lines += lines
         try:
             if batch.part is None:
                 batch.part = self.spool.begin()
-            self.spool.append(batch.part, content)
+            self.spool.append(batch.part, b"".join(lines))
         except OSError as error:
             if not batch.only_in_memory:
                 logger.error("the prediction log's spool cannot be written", exc_info=error)
-            batch.only_in_memory += len(rows)
+            batch.only_in_memory += len(lines)
 
     def flush(self, *, within_seconds: float) -> bool:
         """Wait until everything that was queued before is in the database; False when it takes too long."""
@@ -162,7 +160,7 @@ class PredictionLog:
             replayed = self._turn(batch)
             with self._changed:
                 if batch is not None:
-                    self._in_memory -= len(batch.rows)
+                    self._in_memory -= len(batch.lines)
                 if replayed:
                     self._done = self._added - self._in_memory
                     self._changed.notify_all()
@@ -172,7 +170,7 @@ class PredictionLog:
         unsettled = batch
         try:
             self._count([] if batch is None else batch.served)
-            written = self._reachable() and (batch is None or self._write(batch.rows))
+            written = self._reachable() and (batch is None or self._write(batch.lines))
             unsettled = None
             if batch is not None and not written:
                 self._leave(batch)
@@ -205,22 +203,21 @@ class PredictionLog:
         """Whether it is time to try the database, which every failure puts off for longer."""
         return self._pause == 0.0 or time.monotonic() >= self._try_again_at
 
-    def _write(self, rows: list[dict[str, Any]], *, again: bool = False) -> bool:
+    def _write(self, lines: list[bytes]) -> bool:
         """Write rows and answer whether they are done with; False means that the database is away.
 
-        With ``again``, rows may be there already, also written by another worker at this moment.
+        They may be there already, also written by another worker at this moment.
         """
         try:
-            ready = [{**row, "inputs": _text(row["inputs"]), "output": _text(row["output"])} for row in rows]
             with transaction() as session:
-                session.execute(_insert_new(session) if again else insert(ROWS), ready)
+                session.execute(insert_json(session, TABLE), {ROWS: str(b"[" + b",".join(lines) + b"]", "utf-8")})
         except SQLAlchemyError as error:
             metrics.WRITE_FAILURES.inc()
             if not isinstance(error, DataError | IntegrityError):
                 return self._away(error)
-            return self._refused(rows, error, again=again)
+            return self._refused(lines, error)
         except Exception as error:  # noqa: BLE001  # one bad row must not end the log
-            return self._refused(rows, error, again=again)
+            return self._refused(lines, error)
         self._pause = 0.0
         return True
 
@@ -232,9 +229,9 @@ class PredictionLog:
         self._try_again_at = time.monotonic() + self._pause
         return False
 
-    def _refused(self, rows: list[dict[str, Any]], error: Exception, *, again: bool) -> bool:
-        if len(rows) > 1:
-            return all(self._write([row], again=again) for row in rows)
+    def _refused(self, lines: list[bytes], error: Exception) -> bool:
+        if len(lines) > 1:
+            return all(self._write([line]) for line in lines)
         metrics.ROWS_DROPPED.inc()
         logger.error("a prediction could not be logged", exc_info=error)
         return True
@@ -262,7 +259,7 @@ class PredictionLog:
                 logger.error("%s cannot be read and is put aside as *.bad", part, exc_info=error)
                 put_aside(part)
                 continue
-            if rows and not self._write(rows, again=True):
+            if rows and not self._write([_line(row) for row in rows]):
                 return False
             part.unlink(missing_ok=True)
             logger.info("%d predictions of the spool are logged", len(rows))
@@ -270,15 +267,6 @@ class PredictionLog:
         return not self._more_to_replay
 
 
-def _text(value: dict[str, Any]) -> JsonText:
-    """Return plain JSON values as text, as they were answered: what is no number is null.
-
-    The engine's own way, which looks for values that are not plain, takes three times as long.
-    """
-    return JsonText(to_json(value, inf_nan_mode="null"), "utf-8")
-
-
-def _insert_new(session: Session) -> Insert:
-    """Return the statement that leaves rows alone whose id is there already."""
-    statement: Insert = insert_into(session, ROWS).on_conflict_do_nothing(index_elements=["id"])
-    return statement
+def _line(row: dict[str, Any]) -> bytes:
+    """Return a row as a line of JSON; what is no number is null."""
+    return to_json(row, inf_nan_mode="null") + b"\n"

@@ -1,14 +1,13 @@
 """Answering prediction requests, the same for every model: scope, version, model, log, answer."""
 
 import logging
-import secrets
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import cached_property
 from time import perf_counter
 
 from crewflow_assets import clock
-from crewflow_assets.contract import PredictionRequest, PredictionResponse
+from crewflow_assets.contract import PredictionRequest, PredictionResponse, new_prediction_id
 from crewflow_assets.errors import FieldProblem, InvalidInputError, NotFoundError
 from crewflow_assets.spec import Answer, ModelCode, ModelSpec
 from serving import metrics
@@ -95,18 +94,19 @@ class Predictions:
         for (version, variant), count in Counter(asked).items():
             metrics.PREDICTIONS.labels(self.spec.name, models[version].label, variant).inc(count)
         answers = [by_place[place] for place in range(len(scoped))]
+        created_at = clock.now()
         responses = [
             self.spec.response_type.model_validate(
                 {
                     **answer.fields,
-                    "prediction_id": f"p-{secrets.token_hex(12)}",
+                    "prediction_id": new_prediction_id(created_at),
                     "model_version": models[version].label,
                     "variant": variant,
                 }
             )
             for (version, variant), answer in zip(asked, answers, strict=True)
         ]
-        ended, created_at = perf_counter(), clock.now()
+        ended = perf_counter()
         seconds = [ended - at for at in arrived]
         took = seconds if len(seconds) == len(scoped) else seconds * len(scoped)
         self._log.add(

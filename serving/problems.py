@@ -129,8 +129,8 @@ def problem_of(error: Exception) -> Problem:
             logger.error("%s: the operational database failed", request_id.get(), exc_info=error)
             return Problem(
                 503,
-                "the operational database cannot be reached, or lacks its tables (`crewflow db upgrade`); nothing "
-                "was changed, send the request again",
+                "the operational database cannot be reached, did not answer in time, or lacks its tables "
+                "(`crewflow db upgrade`); nothing was changed, send the request again",
                 headers={"Retry-After": str(RETRY_SECONDS)},
             )
         case _:

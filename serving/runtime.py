@@ -98,11 +98,18 @@ def _settle() -> None:
 
 
 def log_to_stdout() -> None:
-    """Write the ``crewflow`` loggers to standard output, one line each, unless someone has set them up."""
-    logger = logging.getLogger("crewflow")
-    if not logger.handlers:
-        handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
+    """Write the ``crewflow`` loggers to standard output, one line each, unless someone has set them up.
+
+    The access log's lines are JSON that says itself when it was; to tell that in front again cost a third of a line.
+    """
+    for name, form in (
+        ("crewflow", "%(asctime)s %(levelname)s %(name)s %(message)s"),
+        ("crewflow.access", "%(message)s"),
+    ):
+        logger = logging.getLogger(name)
+        if not logger.handlers:
+            handler = logging.StreamHandler(sys.stdout)
+            handler.setFormatter(logging.Formatter(form))
+            logger.addHandler(handler)
+            logger.setLevel(logging.INFO)
+            logger.propagate = False

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from crewflow_assets.contract import PredictionRequest
+from crewflow_assets.store.json_rows import moment
 
 LONGEST_LOGGED_LIST = 20
 
@@ -29,7 +30,7 @@ class Served:
     automatic: bool = False
 
     def row(self) -> dict[str, Any]:
-        """Return the columns of ``predictions``; long lists are kept as their length and hash."""
+        """Return the columns of ``predictions`` for JSON; long lists are kept as their length and hash."""
         inputs = self.request.model_dump(mode="json", exclude_none=True)
         for name, value in inputs.items():
             if isinstance(value, list) and len(value) > LONGEST_LOGGED_LIST:
@@ -45,5 +46,5 @@ class Served:
             "withheld": self.withheld,
             "propensity": self.propensity,
             "latency_ms": self.latency_ms,
-            "created_at": self.created_at,
+            "created_at": moment(self.created_at),
         }

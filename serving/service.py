@@ -30,10 +30,16 @@ from serving.runtime import Runtime
 TIMEOUT_SECONDS = 60
 MOST_AT_ONCE = 512
 LOOPBACK = "127.0.0.1"
-WORKER_ENVIRONMENT = {"BENTOML_DO_NOT_TRACK": "True", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+WORKER_ENVIRONMENT = {
+    "BENTOML_DO_NOT_TRACK": "True",
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "2",
+    "CREWFLOW_DATABASE_SECONDS": "20",
+}
 """Unless the environment says otherwise. A request's small products of matrices gain nothing from threads, and with
 several requests at once BLAS's threads wait for each other, spinning. With an arena for each thread glibc keeps ever
-more of what was freed, tens of MiB an hour (https://man7.org/linux/man-pages/man3/mallopt.3.html)."""
+more of what was freed, tens of MiB an hour (https://man7.org/linux/man-pages/man3/mallopt.3.html). A request meets a
+silent database once, for its key or in its route: it is refused in good time before ``TIMEOUT_SECONDS``."""
 
 
 class GuardedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML is untyped to mypy

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from crewflow_assets import clock
+from crewflow_assets.store.json_rows import moment
 
 MOST_BYTES = 256 * 1024 * 1024
 SUFFIX, LIVE = ".jsonl", ".live"
@@ -155,7 +156,7 @@ def read_part(part: Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     rows = [json.loads(line) for line in lines if line]
-    return [{**row, "created_at": datetime.fromisoformat(row["created_at"])} for row in rows]
+    return [{**row, "created_at": moment(datetime.fromisoformat(row["created_at"]))} for row in rows]
 
 
 def put_aside(part: Path) -> None:

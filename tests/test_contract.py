@@ -1,6 +1,7 @@
 """The types that all requests share: what they refuse, and that they refuse it by name."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from crewflow_assets.contract import (
     Probability,
     System,
     Text,
+    new_prediction_id,
 )
 from crewflow_assets.ingest.event_kinds import SyncAttempt
 from crewflow_assets.models import MODEL_SPECS
@@ -125,3 +127,12 @@ def test_true_and_false_are_no_numbers_or_words() -> None:
     assert (
         SyncAttempt.model_validate({"integration_id": "i-3", "system": "sage", "ok": True, "calls": 3.0}).calls == 3
     )
+
+
+def test_ids_of_predictions_sort_by_time_and_fit_the_contract() -> None:
+    at = datetime(2026, 3, 2, 12, tzinfo=UTC)
+    ids = [new_prediction_id(at + timedelta(milliseconds=n)) for n in range(3000)]
+    assert ids == sorted(ids)
+    assert len({new_prediction_id(at) for _ in range(1000)}) == 1000
+    assert {len(one) for one in ids} == {26}
+    assert new_prediction_id(at)[:13] == f"p-{int(at.timestamp() * 1000):011x}"

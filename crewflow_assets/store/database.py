@@ -1,6 +1,5 @@
 """Connections to the operational database, SQLite in WAL mode or PostgreSQL, and transactions on them."""
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -16,7 +15,10 @@ from crewflow_assets.settings import get_settings
 READ_ONLY = "crewflow_read_only"
 VALUES_PER_QUERY = 10_000
 """Databases bound the parameters of a statement: SQLite to 32,766, PostgreSQL to 65,535."""
-CONNECT_SECONDS = 5
+MOST_CONNECTIONS = 48
+"""Of one process, as many as a gateway's worker has threads that may need one: none waits for another's."""
+POOL = {"pool_size": 12, "max_overflow": MOST_CONNECTIONS - 12, "pool_timeout": 10.0}
+"""Twelve connections are kept, the others closed after use; what waits for one does so for at most ten seconds."""
 
 T = TypeVar("T")
 
@@ -42,25 +44,22 @@ def _use_sqlite_transactions(engine: Engine) -> None:
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
 
-class JsonText(str):
-    """JSON that is text already, and goes into a JSON column as it is."""
-
-    __slots__ = ()
-
-
-def _json_text(value: Any) -> str:
-    return value if isinstance(value, JsonText) else json.dumps(value)
-
-
 @lru_cache(maxsize=8)
 def engine_for(url: str) -> Engine:
-    """Return the one engine of this process for a database URL."""
+    """Return the one engine of this process for a database URL.
+
+    On PostgreSQL a statement is given up after ``CREWFLOW_DATABASE_SECONDS``, and never where that is not set.
+    """
     parsed = make_url(url)
     # parameters are customers' names, and errors are logged: they are hidden
-    options = {"hide_parameters": True, "json_serializer": _json_text}
+    options = {"hide_parameters": True, **POOL}
     if parsed.get_backend_name() != "sqlite":
-        reached = {"options": "-c timezone=utc", "connect_timeout": CONNECT_SECONDS}
-        return create_engine(parsed, pool_pre_ping=True, connect_args=reached, **options)
+        from crewflow_assets.store import postgres
+
+        limit = get_settings().database_seconds
+        engine = create_engine(parsed, pool_pre_ping=True, connect_args=postgres.connect_arguments(limit), **options)
+        postgres.use_door(engine, limit)
+        return engine
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(parsed, **options)
@@ -96,8 +95,12 @@ def reading() -> Iterator[Session]:
 
 def insert_into(session: Session, table: Any) -> Any:
     """Return an INSERT into a table or its class, of the session's database: it has ``on_conflict_do_nothing``."""
-    postgres = session.get_bind().dialect.name == "postgresql"
-    return postgresql.insert(table) if postgres else sqlite.insert(table)
+    return insert_for(session.get_bind().dialect.name, table)
+
+
+def insert_for(dialect: str, table: Any) -> Any:
+    """Return ``insert_into`` for a database by its name."""
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
 
 def batched(values: Sequence[T], size: int = VALUES_PER_QUERY) -> Iterator[Sequence[T]]:

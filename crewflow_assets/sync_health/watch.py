@@ -4,7 +4,6 @@ Scoring reads; acting writes, some hundred integrations a transaction, so that n
 that is run again finds its actions and alerts there and adds nothing; one that is older than the last is refused.
 """
 
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -15,6 +14,7 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from crewflow_assets import clock
+from crewflow_assets.contract import new_prediction_id
 from crewflow_assets.errors import ConflictError
 from crewflow_assets.settings import get_settings
 from crewflow_assets.spec import Answer
@@ -241,7 +241,7 @@ def _prediction(
     output = {name: row[name] for name in ("failure_probability", "horizon_minutes", "risk_factors")}
     status = "at_risk" if scored.risk.probability > AT_RISK else "healthy"
     return {
-        "id": f"p-{secrets.token_hex(12)}",
+        "id": new_prediction_id(at),
         "model": MODEL,
         "model_version": model_version,
         "variant": "champion",

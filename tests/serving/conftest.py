@@ -2,11 +2,12 @@
 
 import logging
 import os
-import tempfile
 import warnings
+from tempfile import TemporaryDirectory
 
-os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="crewflow-metrics-"))
-os.environ.setdefault("CREWFLOW_HOME", tempfile.mkdtemp(prefix="crewflow-between-tests-"))  # the service polls it
+METRICS, HOME = TemporaryDirectory(prefix="crewflow-metrics-"), TemporaryDirectory(prefix="crewflow-between-tests-")
+os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", METRICS.name)
+os.environ.setdefault("CREWFLOW_HOME", HOME.name)  # the service polls it
 
 from collections.abc import Iterator
 from contextlib import contextmanager

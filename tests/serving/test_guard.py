@@ -208,5 +208,5 @@ def test_the_access_log_holds_no_personal_data(
     lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == "crewflow.access"]
     assert [(line["route"], line["status"]) for line in lines] == [(ECHO, 200), ("/v1/mappings", 200)]
     assert lines[0]["request_id"] == "req-7"
-    assert set(lines[0]) == {"request_id", "method", "route", "status", "ms", "bytes", "key"}
+    assert set(lines[0]) == {"at", "request_id", "method", "route", "status", "ms", "bytes", "key"}
     assert "Jane" not in caplog.text

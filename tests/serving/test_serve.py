@@ -31,6 +31,11 @@ POLL_SECONDS = 40.0
 
 @pytest.fixture
 def environment(sqlite_store: Engine, home: Path) -> dict[str, str]:
+    return environment_of(home)
+
+
+def environment_of(home: Path) -> dict[str, str]:
+    """Return the environment of a gateway that is alone in its home folder, with its own BentoML folder."""
     return {
         **{name: os.environ[name] for name in os.environ.keys() - {"PROMETHEUS_MULTIPROC_DIR", *WORKER_ENVIRONMENT}},
         "CREWFLOW_HOME": str(home),
@@ -39,10 +44,12 @@ def environment(sqlite_store: Engine, home: Path) -> dict[str, str]:
 
 
 @contextmanager
-def running(environment: dict[str, str], home: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def running(
+    environment: dict[str, str], home: Path, service: str = "serving.gateway:service"
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """Run a gateway and end it, if that was not done."""
     port = free_port()
-    command = [str(Path(sys.executable).parent / "bentoml"), "serve", "serving.gateway:service", "--port", str(port)]
+    command = [str(Path(sys.executable).parent / "bentoml"), "serve", service, "--port", str(port)]
     with (home / "gateway.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
     url = f"http://127.0.0.1:{port}"

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, func, literal, select, text
 from sqlalchemy.exc import StatementError
 
-from crewflow_assets.store.database import JsonText, reading, transaction
+from crewflow_assets.store.database import reading, transaction
 from crewflow_assets.store.tables import Company, Json
 
 MOMENT = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
@@ -57,11 +57,6 @@ def test_json_keeps_plain_values(store: Engine, value: Any) -> None:
 def test_json_refuses_what_would_come_back_as_something_else(store: Engine, value: Any) -> None:
     with pytest.raises((StatementError, TypeError), match=r"not JSON serializable|keys must be"):
         through_json(store, value)
-
-
-def test_json_that_is_text_already_comes_back_as_its_value(store: Engine) -> None:
-    with store.connect() as connection:
-        assert connection.scalar(select(literal(JsonText('{"v": ["é", 1.5]}'), Json))) == {"v": ["é", 1.5]}
 
 
 def test_a_transaction_that_raises_writes_nothing(store: Engine) -> None:

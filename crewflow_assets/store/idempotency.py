@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
 from crewflow_assets import clock
@@ -42,9 +42,7 @@ def answer_once(
         ConflictError: The key was used for a request with other content.
         InvalidInputError: The key is empty, longer than 200 characters or has control characters.
     """
-    if not 0 < len(key) <= KEY_LENGTH or not key.isprintable():
-        detail = f"the idempotency key {key[:40]!r} must have 1 to {KEY_LENGTH} printable characters"
-        raise InvalidInputError(detail, (FieldProblem(("idempotency_key",), detail),))
+    _check(key)
     content = _canonical_hash(request)
     with session.begin_nested():
         claimed = _claim(session, scope, key, content)
@@ -52,15 +50,39 @@ def answer_once(
             answer: dict[str, Any] = json.loads(json.dumps(act(), allow_nan=False))
             session.execute(update(IdempotentAnswer).where(IdempotentAnswer.id == claimed).values(answer=answer))
             return answer, False
-    stored = session.scalars(
-        select(IdempotentAnswer).where(IdempotentAnswer.scope == scope, IdempotentAnswer.key == key)
-    ).one()
+    return _answer(session.scalars(_row(scope, key)).one(), content), True
+
+
+def stored_answer(session: Session, *, scope: str, key: str, request: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what a request with this key was answered, or None where none was yet.
+
+    For what is to be done before the transaction of ``answer_once``, and not at all for a repeated request.
+
+    Raises:
+        ConflictError, InvalidInputError: as ``answer_once``.
+    """
+    _check(key)
+    stored = session.scalar(_row(scope, key))
+    return None if stored is None else _answer(stored, _canonical_hash(request))
+
+
+def _check(key: str) -> None:
+    if not 0 < len(key) <= KEY_LENGTH or not key.isprintable():
+        detail = f"the idempotency key {key[:40]!r} must have 1 to {KEY_LENGTH} printable characters"
+        raise InvalidInputError(detail, (FieldProblem(("idempotency_key",), detail),))
+
+
+def _row(scope: str, key: str) -> Select[IdempotentAnswer]:
+    return select(IdempotentAnswer).where(IdempotentAnswer.scope == scope, IdempotentAnswer.key == key)
+
+
+def _answer(stored: IdempotentAnswer, content: str) -> dict[str, Any]:
     if stored.request_hash != content:
         raise ConflictError(
-            f"the idempotency key {key!r} was used on {stored.created_at.isoformat(timespec='seconds')} "
+            f"the idempotency key {stored.key!r} was used on {stored.created_at.isoformat(timespec='seconds')} "
             "for a request with other content; send a new request under a new key"
         )
-    return dict(stored.answer), True
+    return dict(stored.answer)
 
 
 def _canonical_hash(request: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from crewflow_assets.contract import Contract
 from crewflow_assets.errors import NotFoundError, NotReadyError
 from crewflow_assets.store.conflict_tables import Conflict
 from crewflow_assets.store.database import reading
-from serving.decisions import decide_once
+from serving.decisions import Act, decide_prepared
 from serving.routes.conflict_types import ConflictState
 from serving.runtime import Runtime
 
@@ -32,7 +32,7 @@ def automatically(
     *,
     required: bool,
 ) -> ConflictState:
-    """Ask the model outside of any transaction, then let its answer stand if it may.
+    """Ask the model outside of any transaction, then let its answer stand if it may; a repeated request asks nothing.
 
     Args:
         runtime: Has the model.
@@ -48,6 +48,43 @@ def automatically(
         NotReadyError: there is no model, and one is ``required``.
         ConflictError: the conflict was decided already, and the model is ``required``.
     """
+
+    def ask() -> Act:
+        inputs, asked, missing = _asked(runtime, company_id, conflict_id, required=required)
+
+        def act(session: Session) -> dict[str, Any]:
+            answer, why = actions.decide_automatically(
+                session,
+                company_id=company_id,
+                conflict_id=conflict_id,
+                proposal=None if asked is None else _proposal(inputs, asked),
+                reported=not required,
+            )
+            if asked is None:
+                return {**answer, "review_reason": None if answer["resolution"] else missing, "suggestions": None}
+            shown = why is not None and not answer["blind"]
+            suggestions = [one.model_dump() for one in asked.suggestions] if shown else None
+            return {**answer, "review_reason": why, "suggestions": suggestions}
+
+        return act
+
+    return ConflictState.model_validate(
+        decide_prepared(
+            area=f"{AREA}/automatic",
+            route=f"automatic/{conflict_id}",
+            company_id=company_id,
+            body=body,
+            key=key,
+            response=response,
+            prepare=ask,
+        )
+    )
+
+
+def _asked(
+    runtime: Runtime, company_id: str, conflict_id: str, *, required: bool
+) -> tuple[dict[str, Any], ConflictResponse | None, str]:
+    """Return what the model is told, what it says, and why it says nothing where it does not."""
     with reading() as session:
         conflict = session.scalar(
             select(Conflict).where(Conflict.company_id == company_id, Conflict.conflict_id == conflict_id)
@@ -56,51 +93,29 @@ def automatically(
             raise NotFoundError(f"company {company_id!r} has no conflict {conflict_id!r}; report it first")
         inputs = inputs_of(conflict)
         mode = switches.switch_of(session, company_id, conflict.conflict_type).mode
-    asked: ConflictResponse | None = None
-    missing = f"automatic resolution of {conflict.conflict_type} is set to 'off'"
     request = _request(company_id, inputs)
     if isinstance(request, str):
-        missing = f"the model cannot be asked: {request}"
-    elif mode != "off":
-        try:
-            [asked] = _predict(runtime, [request])
-        except NotReadyError as error:
-            if required:
-                raise
-            missing = str(error)
+        return inputs, None, f"the model cannot be asked: {request}"
+    if mode == "off":
+        return inputs, None, f"automatic resolution of {conflict.conflict_type} is set to 'off'"
+    try:
+        [said] = _predict(runtime, [request])
+    except NotReadyError as error:
+        if required:
+            raise
+        return inputs, None, str(error)
+    return inputs, said, ""
 
-    proposal = None
-    if asked is not None:
-        proposal = actions.Proposal(
-            inputs=inputs,
-            action=asked.recommended_resolution.action,
-            confidence=asked.confidence,
-            auto_resolve=asked.auto_resolve,
-            reason=asked.reason,
-            model_version=asked.model_version,
-            prediction_id=asked.prediction_id,
-        )
 
-    def act(session: Session) -> dict[str, Any]:
-        answer, why = actions.decide_automatically(
-            session, company_id=company_id, conflict_id=conflict_id, proposal=proposal, reported=not required
-        )
-        if asked is None:
-            return {**answer, "review_reason": None if answer["resolution"] else missing, "suggestions": None}
-        shown = why is not None and not answer["blind"]
-        suggestions = [one.model_dump() for one in asked.suggestions] if shown else None
-        return {**answer, "review_reason": why, "suggestions": suggestions}
-
-    return ConflictState.model_validate(
-        decide_once(
-            area=f"{AREA}/automatic",
-            route=f"automatic/{conflict_id}",
-            company_id=company_id,
-            body=body,
-            key=key,
-            response=response,
-            act=act,
-        )
+def _proposal(inputs: dict[str, Any], said: ConflictResponse) -> actions.Proposal:
+    return actions.Proposal(
+        inputs=inputs,
+        action=said.recommended_resolution.action,
+        confidence=said.confidence,
+        auto_resolve=said.auto_resolve,
+        reason=said.reason,
+        model_version=said.model_version,
+        prediction_id=said.prediction_id,
     )
 
 

@@ -17,7 +17,7 @@ from crewflow_assets.contract import Contract, Identifier
 from crewflow_assets.ingest.event_kinds import ConflictRecorded
 from crewflow_assets.store.database import reading
 from serving.caller import company_of, optional_company_of
-from serving.decisions import IdempotencyKey, decide_once
+from serving.decisions import Act, IdempotencyKey, decide_once, decide_prepared
 from serving.routes.conflict_model import AREA, automatically, suggest
 from serving.routes.conflict_types import (
     BulkUndo,
@@ -128,8 +128,22 @@ def add_routes(app: FastAPI, runtime: Runtime) -> None:
             decided_after=body.decided_after,
             decided_before=min(body.decided_before or until, until),
         )
-        done = undo_many(chosen, decided_by=body.decided_by, dry_run=body.dry_run)
-        return BulkUndone.model_validate(_once("undo", scope, body, idempotency_key, response, lambda _: done))
+
+        def carry_out() -> Act:
+            done = undo_many(chosen, decided_by=body.decided_by, dry_run=body.dry_run)
+            return lambda _: done
+
+        return BulkUndone.model_validate(
+            decide_prepared(
+                area=AREA,
+                route="undo",
+                company_id=scope,
+                body=body,
+                key=idempotency_key,
+                response=response,
+                prepare=carry_out,
+            )
+        )
 
     @app.post("/v1/conflicts/{id}/resolve", tags=["conflicts"], summary="Decide a conflict")
     def resolve(

@@ -14,7 +14,7 @@ from crewflow_assets.experiments.views import view, views
 from crewflow_assets.models import spec_named
 from crewflow_assets.store.database import reading
 from serving.caller import current
-from serving.decisions import IdempotencyKey, decide_once
+from serving.decisions import Act, IdempotencyKey, decide_once, decide_prepared
 from serving.problems import Problem
 from serving.runtime import Runtime
 
@@ -123,21 +123,25 @@ def add_routes(app: FastAPI, runtime: Runtime) -> None:
         """
         _platform_only()
         config = ExperimentConfig.model_validate(body.model_dump(exclude={"decided_by"}))
-        versions = _versions(runtime, config.model)
-        champion = next((label for label, aliases in versions.items() if "champion" in aliases), None)
 
-        def act(session: Session) -> dict[str, Any]:
-            row = ledger.start(session, config, versions=versions, champion=champion, by=body.decided_by)
-            return view(session, row)
+        def look() -> Act:
+            versions = _versions(runtime, config.model)
+            champion = next((label for label, aliases in versions.items() if "champion" in aliases), None)
 
-        answer = decide_once(
+            def act(session: Session) -> dict[str, Any]:
+                row = ledger.start(session, config, versions=versions, champion=champion, by=body.decided_by)
+                return view(session, row)
+
+            return act
+
+        answer = decide_prepared(
             area="experiments",
             route="start",
             company_id=PLATFORM,
             body=body,
             key=idempotency_key,
             response=response,
-            act=act,
+            prepare=look,
         )
         return ExperimentState.model_validate(answer)
 

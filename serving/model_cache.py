@@ -8,18 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from crewflow_assets import clock
 from crewflow_assets.errors import NotReadyError, RegistryAwayError
 from crewflow_assets.settings import get_settings
 from crewflow_assets.spec import ModelSpec, Predictor
+from serving.copies import ABOUT, DIGESTS, FILES, about_copy, damage_to, sync, write_copy
 from serving.predictors import LoadedModel, Origin, VersionInfo
 
 logger = logging.getLogger("crewflow.serving")
 
-INDEX, FILES, ABOUT = "aliases.json", "model", "version.json"
+INDEX, DAMAGED = "aliases.json", "damaged"
 WRITTEN_EVERY = timedelta(minutes=1)
 ALIASES, COPY = "aliases", "copy"
 MOST_UNNAMED = 4
@@ -62,6 +62,8 @@ class ModelCache:
     Away is: it, or its files, cannot be reached, its library is not installed, or it names no champion while the copy
     does (a registry's database that was lost, or never was on this machine, is created empty, and one that is rebuilt
     has candidates first). Each outage's beginning and end are logged once, as a line of JSON.
+
+    A copy whose files are not what was written is never loaded: it is put aside, and fetched anew.
     """
 
     def __init__(self, registry: Registry) -> None:
@@ -101,7 +103,8 @@ class ModelCache:
         While the aliases are the copy's, it goes first: labels of a registry that is being rebuilt mean others.
 
         Raises:
-            NotReadyError: the model has no version at all, or none can be had, neither there nor here.
+            NotReadyError: the model has no version at all, or none can be had, neither there nor here; the text
+                says so where a damaged copy was put aside.
             NotFoundError: the model has other versions.
         """
         aliases_away = (spec.name, ALIASES) in self._outages
@@ -113,6 +116,9 @@ class ModelCache:
         except (NotReadyError, OSError) as error:
             found = _cached(spec, version)
             if found is None:
+                if (_folder(spec) / DAMAGED).is_dir():
+                    aside = f"a damaged copy was put aside in models/{spec.name}/{DAMAGED}"
+                    raise RegistryAwayError(f"{error}; {aside}") from error
                 raise
             if not aliases_away:  # then the outage is told already
                 self._went_away(spec, version, error, _index(spec))
@@ -150,20 +156,15 @@ class ModelCache:
             return
         self._outages.add((spec.name, wanted))
         serving = None if held is None else held.read_at.isoformat()
-        self._tell(
-            logging.WARNING, "registry_away", spec, wanted, error=repr(error.__cause__ or error), copy_of=serving
-        )
+        _tell(logging.WARNING, "registry_away", spec, wanted, error=repr(error.__cause__ or error), copy_of=serving)
 
     def _came_back(self, spec: ModelSpec, wanted: str) -> None:
         if (spec.name, wanted) in self._outages:
             self._outages.discard((spec.name, wanted))
-            self._tell(logging.INFO, "registry_back", spec, wanted)
-
-    def _tell(self, level: int, event: str, spec: ModelSpec, wanted: str, **more: str | None) -> None:
-        logger.log(level, "%s", json.dumps({"event": event, "model": spec.name, "wanted": wanted, **more}))
+            _tell(logging.INFO, "registry_back", spec, wanted)
 
     def _keep(self, spec: ModelSpec, info: Any) -> Path:
-        """Copy a version's files, unless they are there, and return their folder.
+        """Copy a version's files, unless they are there and whole, and return their folder.
 
         A version of that number that another run made, in a registry before this one, makes room, as soon as this
         registry names a champion.
@@ -172,31 +173,41 @@ class ModelCache:
         if not _replaces(numbers, _index(spec)):
             return self._registry.folder_of(info)
         target = _folder(spec) / str(info.number)
-        if target.is_dir() and _about(target).get("run_id") != info.run_id:
+        if target.is_dir() and about_copy(target).get("run_id") != info.run_id:
             shutil.rmtree(target)
-        if not target.is_dir():
+        if target.is_dir() and not _whole(spec, target) and target.is_dir():  # it could not be put aside
+            return self._registry.folder_of(info)
+        if DIGESTS not in about_copy(target):
+            source = self._registry.folder_of(info)
             about = {"label": info.label, "number": info.number, "run_id": info.run_id}
             try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with TemporaryDirectory(prefix=".copying-", dir=target.parent, ignore_cleanup_errors=True) as passing:
-                    shutil.copytree(self._registry.folder_of(info), Path(passing) / FILES)
-                    (Path(passing) / ABOUT).write_text(json.dumps(about))
-                    Path(passing).rename(target)
+                write_copy(source, target, about)
             except OSError as error:
                 if not target.is_dir():  # otherwise another worker was faster
                     logger.warning("%s %s cannot be kept on disk", spec.name, info.label, exc_info=error)
-                    return self._registry.folder_of(info)
+                    return source
         _drop_old(spec, _write_index(spec, numbers))
         return target / FILES
 
 
-def _about(folder: Path) -> dict[str, Any]:
-    """Return what a version's copy says of itself: nothing where a power cut left that file empty or torn."""
+def _tell(level: int, event: str, spec: ModelSpec, wanted: str, **more: str | None) -> None:
+    logger.log(level, "%s", json.dumps({"event": event, "model": spec.name, "wanted": wanted, **more}))
+
+
+def _whole(spec: ModelSpec, folder: Path) -> bool:
+    """Say whether a version's copy is what was written, and put it aside if not; those without digests pass."""
+    wrong = damage_to(folder)
+    if wrong is None:
+        return True
+    _tell(logging.ERROR, "copy_damaged", spec, folder.name, error=wrong)
+    aside = folder.with_name(DAMAGED)
     try:
-        described = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-    except ValueError:
-        return {}
-    return described if isinstance(described, dict) else {}
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
+    except OSError as error:  # unless another worker did it
+        if folder.is_dir():
+            logger.warning("%s cannot be put aside", folder, exc_info=error)
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,19 +255,20 @@ def _write_index(spec: ModelSpec, numbers: Mapping[str, int]) -> Mapping[str, in
         return here
     passing = path.with_name(f"{INDEX}.{os.getpid()}")
     passing.write_text(json.dumps({"numbers": here, "read_at": clock.now().isoformat()}))
+    sync(passing)
     passing.replace(path)
     return here
 
 
 def _cached(spec: ModelSpec, version: str) -> CachedModel | None:
-    """Return a version of the copy by alias or label, or None where it is not there."""
+    """Return a version of the copy by alias or label, or None where it is not there, or is damaged."""
     held = _index(spec)
     numbers = {} if held is None else held.numbers
     for about in sorted(_folder(spec).glob(f"*/{ABOUT}"), reverse=True):
-        if not (described := _about(about.parent)):
+        if not about.parent.name.isdecimal() or not (described := about_copy(about.parent)):
             continue
         named = tuple(alias for alias, number in numbers.items() if number == described["number"])
-        if version == described["label"] or version in named:
+        if (version == described["label"] or version in named) and _whole(spec, about.parent):
             predictor = spec.code().load(about.parent / FILES)
             return CachedModel(predictor, described["label"], described["number"], described["run_id"], named)
     return None

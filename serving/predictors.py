@@ -170,29 +170,36 @@ class Predictors:
             numbers = self.source.alias_numbers(spec)
             rebuilt = self._is_rebuilt(spec)
             fresh: dict[str, LoadedModel] = {}
+            problem: str | None = None
             for alias in ALIASES:
                 held = self._aliased.get((spec.name, alias))
                 if alias not in numbers:
                     continue
                 if held is not None and held.number == numbers[alias] and not rebuilt:
                     fresh[alias] = held
-                else:
+                    continue
+                try:
                     found = self.source.load(spec, alias)  # the former version where the new one cannot be fetched
+                except Exception as error:
+                    if alias == "champion":
+                        raise
+                    problem = f"the {alias} cannot be loaded: {self._told(spec, error)}"
+                    if held is not None:
+                        fresh[alias] = held
+                else:
                     fresh[alias] = held if held is not None and _same(held, found) else found
             if "champion" not in fresh:
                 self.source.load(spec, "champion")  # raises the text that says how to register one
-        except CrewflowError as error:
-            return self._failed(spec, str(error))
-        except Exception as error:  # whatever the registry's backend throws, serving goes on
-            if self._problems.get(spec.name) is None:
-                logger.warning("the registry could not be read for %s", spec.name, exc_info=error)
-            return self._failed(spec, f"the model registry cannot be read ({type(error).__name__}); trying again")
+        except Exception as error:  # noqa: BLE001  # whatever the registry's backend throws, serving goes on
+            return self._failed(spec, self._told(spec, error))
         before = {alias: self._aliased.get((spec.name, alias)) for alias in ALIASES}
         kept = {key: model for key, model in self._aliased.items() if key[0] != spec.name}
         self._aliased = kept | {(spec.name, alias): model for alias, model in fresh.items()}
         if rebuilt:
             self._forget_labels(spec)
         self._problems = {name: text for name, text in self._problems.items() if name != spec.name}
+        if problem is not None:
+            self._failed(spec, problem)
         changed = any(before[alias] is not fresh.get(alias) for alias in ALIASES)
         if changed:
             with self._pinning:
@@ -200,6 +207,14 @@ class Predictors:
             labels = ", ".join(f"{alias} {model.label}" for alias, model in fresh.items())
             logger.info("%s now serves %s", spec.name, labels)
         return changed
+
+    def _told(self, spec: ModelSpec, error: Exception) -> str:
+        """Return what is said of an error; one that nobody expected is logged once."""
+        if isinstance(error, CrewflowError):
+            return str(error)
+        if self._problems.get(spec.name) is None:
+            logger.warning("the registry could not be read for %s", spec.name, exc_info=error)
+        return f"the model registry cannot be read ({type(error).__name__}); trying again"
 
     def _is_rebuilt(self, spec: ModelSpec) -> bool:
         """Say whether a version in memory has another run in the registry than here; asked once a minute."""

@@ -117,7 +117,7 @@ def _answer_one(
     order, confidence = ranking.order, ranking.confidence
     method: Method = "memory" if evidence.features[order[0], COLUMN["memory"]] >= 1 else "model"
     decided = context.standing.get((source.kind, source.code))
-    withheld = False
+    withheld = untried = False
     if decided is not None and decided.target_code in chart.position and decided.method in PERSON:
         first = chart.position[decided.target_code]
         order = np.r_[first, order[order != first]]
@@ -126,7 +126,8 @@ def _answer_one(
     else:
         decided = None
         automatic = predictor.threshold is not None and ranking.confidence >= predictor.threshold
-        automatic = automatic and (len(chart) > 1 or method == "memory")  # a lone account was not chosen among any
+        untried = automatic and method == "model" and len(chart) < predictor.fewest_candidates
+        automatic = automatic and not untried
         withheld = automatic and _withheld(request)
         automatic = automatic and not withheld
         method = method if automatic else "ask"
@@ -141,13 +142,18 @@ def _answer_one(
                 f"Mapped to {chart.targets[j].code} by {decided.decided_by}"
                 if decided is not None and rank == 0
                 else reason(evidence, j)
-            ),
+            )
+            + (_untried(predictor) if untried and rank == 0 and len(chart) > 1 else ""),
             "auto_map": automatic and rank == 0,
         }
         for rank, (j, sure) in enumerate(zip(told, confidences, strict=True))
     ]
     share = get_settings().withheld_share
     return Answer({"suggestions": suggestions, "method": method, "withheld": withheld}, withheld, share)
+
+
+def _untried(predictor: MappingPredictor) -> str:
+    return f"; not automatic, as the confidence was never tried on fewer than {predictor.fewest_candidates} accounts"
 
 
 def _chart(request: MappingRequest, context: CompanyContext) -> Chart:

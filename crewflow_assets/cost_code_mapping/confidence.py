@@ -6,11 +6,23 @@ import numpy as np
 
 from crewflow_assets.arrays import AnyFloats, Ints
 from crewflow_assets.cost_code_mapping.features import COLUMN
+from crewflow_assets.evaluation.calibration import FEWEST_DECISIONS
 
 CONFIDENCE_INPUTS = (
     *("logit_first", "margin", "log_history", "own_share", "nearest", "memory", "log_candidates", "entropy"),
     "margin_by_history",
 )
+
+CHOICE = 2
+"""A lone account is not chosen among any, whatever the confidence was fitted on."""
+
+
+def fewest_candidates(lengths: Ints) -> int:
+    """Return the length of the shortest chart on which a confidence that was fitted on charts of ``lengths`` stands.
+
+    At least as many queries were as short as a threshold needs, so that a single odd one tells nothing.
+    """
+    return max(CHOICE, int(np.sort(lengths)[min(FEWEST_DECISIONS, len(lengths)) - 1]))
 
 
 def confidence_inputs(

@@ -2,7 +2,7 @@
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from threading import Lock, Thread
@@ -13,8 +13,8 @@ from sqlalchemy import Row, Select, bindparam, select
 from crewflow_assets.arrays import Bools
 from crewflow_assets.cost_code_mapping.chart import Chart, Source, Target, prepare
 from crewflow_assets.cost_code_mapping.history import History
-from crewflow_assets.cost_code_mapping.table import source_of
 from crewflow_assets.cost_code_mapping.text import spoken
+from crewflow_assets.cost_code_mapping.turns import Turns
 from crewflow_assets.encoder import encoder
 from crewflow_assets.errors import FieldProblem, InvalidInputError, NotReadyError
 from crewflow_assets.settings import get_settings
@@ -27,12 +27,19 @@ KEPT_ROWS = 200_000
 """Of kept companies together, and of kept charts together: items and accounts (docs/soak.md)."""
 MOST_PREPARED_AT_ONCE = 2000
 """Accounts of a chart that a request may wait for: about ten seconds when no text of it was ever encoded."""
+PREPARED_AT_ONCE = 2
+"""Large charts, of stored ones and of sent ones: as many as may be lost on those who never come again."""
 PATIENCE_SECONDS = 1.0
 ENCODED_AT_ONCE = 4000
 ContextKey = tuple[str, str, str]
 """Database URL, company, system."""
 REVISION = select(Company.revision).where(Company.id == bindparam("company_id"))
 """Asked by every request; made once, it costs a third."""
+SOURCE = (
+    *(SourceItem.kind, SourceItem.code, SourceItem.name, SourceItem.description),
+    *(SourceItem.group_name, SourceItem.project_type),
+)
+"""What a ``Source`` has but its industry, in its order; whole objects take two to four times as long to read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +125,26 @@ class Contexts:
         return context
 
 
+@dataclass(frozen=True, slots=True)
+class _Preparation:
+    """A chart that is or will be prepared; a large one has its turn for that."""
+
+    chart: "Future[Chart]"
+    turn: int | None
+
+
 class Charts:
     """Charts, each prepared once, however many threads ask for it; those asked for last are kept.
 
     A large one is prepared beside the requests, which are told to come again: it takes up to minutes when its texts
-    were never encoded.
+    were never encoded. Few are prepared at a time, in the order in which they were first asked for. A large one is
+    not let go of before it is handed out, or its turn ends because nobody comes again.
     """
 
     def __init__(self, most: int = KEPT_CHARTS) -> None:
         self._most = most
-        self._charts: OrderedDict[tuple[Target, ...], Future[Chart]] = OrderedDict()
+        self._charts: OrderedDict[tuple[Target, ...], _Preparation] = OrderedDict()
+        self._turns = Turns(PREPARED_AT_ONCE)
         self._lock = Lock()
 
     def of(self, targets: tuple[Target, ...]) -> Chart:
@@ -135,56 +152,72 @@ class Charts:
 
         Raises:
             InvalidInputError: two accounts have the same code.
-            NotReadyError: it is large and being prepared.
+            NotReadyError: it is large, and it or others are being prepared.
         """
+        if targets not in self._charts:
+            _refuse_ambiguous(targets)
+        large = len(targets) > MOST_PREPARED_AT_ONCE
         with self._lock:
-            chart = self._charts.get(targets)
-            begin = chart is None
-            if chart is None:
-                chart = self._charts[targets] = Future()
+            found = self._charts.get(targets)
+            begin = found is None
+            if found is None:
+                found = self._charts[targets] = self._begun(targets, large=large)
             self._charts.move_to_end(targets)
             self._let_go()
-        large = len(targets) > MOST_PREPARED_AT_ONCE
         if begin and large:
-            Thread(target=self._prepare, args=(targets, chart), name="chart", daemon=True).start()
+            Thread(target=self._prepare, args=(targets, found), name="chart", daemon=True).start()
         elif begin:
-            self._prepare(targets, chart)
-        try:
-            return chart.result(PATIENCE_SECONDS if large else None)
-        except TimeoutError as error:
+            self._prepare(targets, found)
+        if not wait([found.chart], PATIENCE_SECONDS if large else None).done:
             raise NotReadyError(
                 f"the chart of {len(targets):,} accounts is being prepared, which takes up to some minutes the first "
                 "time; send the request again"
-            ) from error
+            )
+        with self._lock:
+            self._turns.give_back(found.turn)
+            if found.chart.exception() is not None and self._charts.get(targets) is found:
+                del self._charts[targets]  # the next request tries again
+        return found.chart.result()
+
+    def _begun(self, targets: tuple[Target, ...], *, large: bool) -> _Preparation:
+        turn = hash(targets) if large else None
+        if large and not self._turns.take(turn):
+            raise NotReadyError(
+                f"the chart of {len(targets):,} accounts waits until others are prepared, which takes up to some "
+                "minutes; send the request again"
+            )
+        return _Preparation(Future(), turn)
 
     def _let_go(self) -> None:
-        """Let go of those asked for longest ago; not of one that is being prepared, which would only begin anew."""
+        """Let go of those asked for longest ago; not of one that is waited for, which would only begin anew."""
         rows = sum(map(len, self._charts))
         *others, _ = self._charts.items()
-        for targets in [one for one, chart in others if chart.done()]:
+        for targets in [one for one, kept in others if kept.chart.done() and kept.turn not in self._turns]:
             if len(self._charts) <= self._most and rows <= KEPT_ROWS:
                 return
             del self._charts[targets]
             rows -= len(targets)
 
-    def _prepare(self, targets: tuple[Target, ...], chart: "Future[Chart]") -> None:
+    def _prepare(self, targets: tuple[Target, ...], begun: _Preparation) -> None:
+        chart, error = None, None
         try:
-            code, times = Counter(target.code for target in targets).most_common(1)[0]
-            if times > 1:
-                raise InvalidInputError(
-                    "the candidates are ambiguous",
-                    (
-                        FieldProblem(
-                            ("target_accounts",), f"account code {code!r} occurs {times} times; send each once"
-                        ),
-                    ),
-                )
-            chart.set_result(Chart(targets))
-        except BaseException as error:  # noqa: BLE001  # goes to whoever asked
+            chart = Chart(targets)
+        except BaseException as raised:  # noqa: BLE001  # goes to whoever asks
+            error = raised
+        if begun.turn is not None:
             with self._lock:
-                if self._charts.get(targets) is chart:
-                    del self._charts[targets]  # the next request tries again
-            chart.set_exception(error)
+                self._turns.done(begun.turn)
+        if error is not None:
+            begun.chart.set_exception(error)
+        elif chart is not None:
+            begun.chart.set_result(chart)
+
+
+def _refuse_ambiguous(targets: tuple[Target, ...]) -> None:
+    code, times = Counter(target.code for target in targets).most_common(1)[0]
+    if times > 1:
+        problem = FieldProblem(("target_accounts",), f"account code {code!r} occurs {times} times; send each once")
+        raise InvalidInputError("the candidates are ambiguous", (problem,))
 
 
 STORED_CHARTS, SENT_CHARTS = Charts(), Charts()
@@ -220,20 +253,19 @@ def _context(_url: str, company_id: str, system: str) -> CompanyContext:
     with reading() as session:
         industry = session.scalars(select(Company.industry).where(Company.id == company_id)).one()
         accounts = _targets(session.execute(_accounts(company_id, system)))
-        items = session.scalars(select(SourceItem).where(SourceItem.company_id == company_id)).all()
-        mappings = session.scalars(
-            select(Mapping)
+        items = session.execute(select(*SOURCE).where(SourceItem.company_id == company_id)).all()
+        mappings = session.execute(
+            select(Mapping.kind, Mapping.source_code, Mapping.target_code, Mapping.method, Mapping.decided_by)
             .where(Mapping.company_id == company_id, Mapping.system == system, Mapping.target_code.is_not(None))
             .order_by(Mapping.decided_at, Mapping.id)
         ).all()
-    by_key = {(item.kind, item.code): item for item in items}
+    known = {(item.kind, item.code): Source(*item, industry) for item in items}
     standing = {
-        (m.kind, m.source_code): Standing(m.target_code or "", m.method or "person", m.decided_by)
-        for m in mappings
-        if (m.kind, m.source_code) in by_key
+        (kind, code): Standing(target_code or "", method or "person", decided_by)
+        for kind, code, target_code, method, decided_by in mappings
+        if (kind, code) in known
     }
     chart = STORED_CHARTS.of(accounts) if accounts else None
-    known = {key: source_of(item, industry) for key, item in by_key.items()}
     queries = prepare([known[key] for key in standing])
     history = History.of(queries, [s.target_code for s in standing.values()], chart or Chart([]))
     return CompanyContext(chart, standing, known, history, {key: row for row, key in enumerate(standing)})

@@ -48,11 +48,14 @@ def score(predictor: MappingPredictor, test: pd.DataFrame) -> Scored:
     )
     confidence = np.array([r.confidence for r in rankings])
     limit = np.inf if predictor.threshold is None else predictor.threshold
+    firsts = queries.first_rows + [r.order[0] for r in rankings]
+    tried = np.diff(queries.starts) >= predictor.fewest_candidates
+    remembered = test["memory"].to_numpy()[firsts] >= 1
     return Scored(
         first_right=(place == 0).astype(float),
         in_five=(place < 5).astype(float),
         confidence=confidence,
-        automatic=confidence >= limit,
+        automatic=(confidence >= limit) & (tried | remembered),
         companies=test["company_id"].to_numpy()[queries.starts[:-1]],
     )
 

@@ -1,8 +1,10 @@
 """What other companies taught, as features of a candidate: the adapted cosine, and the pool's votes."""
 
+from collections import OrderedDict
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
+from threading import Lock
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,8 @@ from crewflow_assets.encoder import by_number, encoder
 
 LEARNED = ("adapted", *POOL_FEATURES)
 ROWS_AT_ONCE = 50_000
+KEPT_MODELS = 8
+"""Champion, challenger, arms and pinned versions that are asked about one chart."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,8 +40,8 @@ class Learned:
 
     def write(self, embeddings: AnyFloats, chart: Chart, into: AnyFloats) -> None:
         """Write the same for several queries, by their embeddings, into shape (queries, len(LEARNED), len(chart))."""
-        into[:, 0] = (self.adaptation.sources(embeddings) @ _adapted_chart(self, chart).T) * self.adaptation.scale
-        places = _pool_places(self, chart)
+        adapted, places = _derived(self, chart)
+        into[:, 0] = (self.adaptation.sources(embeddings) @ adapted.T) * self.adaptation.scale
         votes = np.zeros((len(embeddings), len(chart)), np.float32)
         if len(self.pool):
             votes[:, places >= 0] = self.pool.votes(embeddings)[:, places[places >= 0]]
@@ -67,14 +71,27 @@ class Learned:
         return np.column_stack([adapted * self.adaptation.scale, np.concatenate(pooled)])
 
 
-@lru_cache(maxsize=64)
-def _adapted_chart(learned: Learned, chart: Chart) -> AnyFloats:
-    return by_number(learned.adaptation.targets(chart.context_embeddings))
+_DERIVED: WeakKeyDictionary[Chart, OrderedDict[Learned, tuple[AnyFloats, Ints]]] = WeakKeyDictionary()
+"""By chart, and gone with it; of a chart that stays, of the models that asked last."""
+_DERIVING = Lock()
 
 
-@lru_cache(maxsize=64)
-def _pool_places(learned: Learned, chart: Chart) -> Ints:
-    return np.array([learned.pool.targets.get(normalised(target.name), -1) for target in chart.targets], np.int64)
+def _derived(learned: Learned, chart: Chart) -> tuple[AnyFloats, Ints]:
+    """Return the adapted embeddings of a chart's accounts, and their places in the pool (-1: not in it)."""
+    with _DERIVING:
+        kept = _DERIVED.setdefault(chart, OrderedDict())
+        found = kept.get(learned)
+        if found is not None:
+            kept.move_to_end(learned)
+            return found
+    adapted = by_number(learned.adaptation.targets(chart.context_embeddings))
+    places = [learned.pool.targets.get(normalised(target.name), -1) for target in chart.targets]
+    found = adapted, np.array(places, np.int64)
+    with _DERIVING:
+        kept[learned] = found
+        while len(kept) > KEPT_MODELS:
+            kept.popitem(last=False)
+    return found
 
 
 def learn(train: pd.DataFrame, *, seed: int, pool_from: int) -> Learned:

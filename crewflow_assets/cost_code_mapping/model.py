@@ -18,7 +18,13 @@ from scipy.special import expit
 from crewflow_assets.arrays import AnyFloats, Bools, Ints, Singles
 from crewflow_assets.cost_code_mapping.adaptation import Adaptation
 from crewflow_assets.cost_code_mapping.chart import Chart, Query
-from crewflow_assets.cost_code_mapping.confidence import CONFIDENCE_INPUTS, confidence_inputs, fit_confidence
+from crewflow_assets.cost_code_mapping.confidence import (
+    CHOICE,
+    CONFIDENCE_INPUTS,
+    confidence_inputs,
+    fewest_candidates,
+    fit_confidence,
+)
 from crewflow_assets.cost_code_mapping.features import COLUMN, write_features
 from crewflow_assets.cost_code_mapping.features import FEATURES as OWN_FEATURES
 from crewflow_assets.cost_code_mapping.history import History
@@ -64,6 +70,8 @@ class MappingPredictor(Predictor):
     person_stands: float
     """Share of people's mappings that were not corrected later."""
     learned: Learned
+    fewest_candidates: int = CHOICE
+    """The shortest chart that the confidence was fitted on; on a shorter one the model alone is not automatic."""
 
     def features(self, query: Query, chart: Chart, history: History) -> AnyFloats:
         """Return every feature of a query's candidates, shape (len(chart), len(ALL_FEATURES))."""
@@ -117,6 +125,7 @@ class MappingPredictor(Predictor):
             "confidence": dict(zip(("bias", *CONFIDENCE_INPUTS), self.confidence_weights.tolist(), strict=True)),
             "threshold": self.threshold,
             "person_stands": self.person_stands,
+            "fewest_candidates": self.fewest_candidates,
             "features": FEATURES_REVISION,
             "encoder": {"id": encoder().id, "width": encoder().width, "checkpoint": Path(checkpoint()).name},
         }
@@ -146,6 +155,7 @@ class MappingPredictor(Predictor):
             threshold=content["threshold"],
             person_stands=content["person_stands"],
             learned=Learned(Adaptation.load(folder), Pool.load(folder)),
+            fewest_candidates=content.get("fewest_candidates", CHOICE),  # older versions do not say it
         )
 
 
@@ -201,7 +211,9 @@ def fit(
     companies = train["company_id"].to_numpy()[queries.first_rows]
     asked = _asked_outside(features, queries, history, fold[queries.first_rows], mask)
     threshold = automatic_threshold(_confidence_outside(asked, fold[queries.first_rows]), asked.right, companies)
-    return MappingPredictor(weights, fit_confidence(asked.inputs, asked.right), threshold.value, stands, learned)
+    confidence = fit_confidence(asked.inputs, asked.right)
+    fewest = fewest_candidates(np.diff(queries.starts))
+    return MappingPredictor(weights, confidence, threshold.value, stands, learned, fewest)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,5 +1,6 @@
 """Answers: precedence, the effect of a correction, confidence, reasons, and the withheld share."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -140,6 +141,32 @@ def test_a_lone_account_is_automatic_only_where_the_company_chose_it_before(noth
     map_by_event("01-500", "61000")  # of the same name
     found = ask("01-510", using=SURE, target_accounts=lone)
     assert (found.fields["method"], first(found)["auto_map"]) == ("memory", True)
+
+
+def test_a_chart_shorter_than_any_the_confidence_was_fitted_on_goes_to_a_person(nothing_withheld: None) -> None:
+    using = replace(SURE, fewest_candidates=4)
+    more = [*ASKED, {"code": "D", "name": "Fuel"}]
+    found = ask(using=using, target_accounts=ASKED)
+    assert (found.fields["method"], first(found)["auto_map"]) == ("ask", False)
+    assert first(found)["reason"] == (
+        first(ask(using=SURE, target_accounts=ASKED))["reason"]
+        + "; not automatic, as the confidence was never tried on fewer than 4 accounts"
+    )
+    assert found.fields["suggestions"][1:] == ask(using=SURE, target_accounts=ASKED).fields["suggestions"][1:]
+    assert ask(using=using, target_accounts=more) == ask(using=SURE, target_accounts=more)
+    assert ask(using=using, target_accounts=more).fields["method"] == "model"
+    unsure = replace(using, threshold=0.99)
+    assert "never tried" not in first(ask(using=unsure, target_accounts=ASKED))["reason"], "it is not what decides"
+
+
+def test_a_name_that_was_mapped_before_is_automatic_on_a_short_chart_too(nothing_withheld: None) -> None:
+    using = replace(SURE, fewest_candidates=4)
+    short = [{"code": "61000", "name": "Office Supplies"}, {"code": "1", "name": "Trencher rental"}]
+    assert ask("01-510", using=using, target_accounts=short).fields["method"] == "ask"
+    map_by_event("01-500", "61000")  # of the same name
+    found = ask("01-510", using=using, target_accounts=short)
+    assert (found.fields["method"], first(found)["target_code"]) == ("memory", "61000")
+    assert "never tried" not in first(found)["reason"]
 
 
 def test_only_the_first_suggestion_is_ever_automatic(nothing_withheld: None) -> None:

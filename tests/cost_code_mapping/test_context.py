@@ -1,7 +1,10 @@
 """Charts are prepared once, large ones beside the requests; what is kept of charts and companies has its bounds."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from threading import Event
+from time import sleep
 from types import SimpleNamespace
 
 import pytest
@@ -143,6 +146,113 @@ def test_a_large_stored_chart_is_encoded_beforehand_and_a_small_one_when_asked_a
     assert done[-1] == (len(encoded), len(encoded))
     assert len(set(encoded)) == len(encoded)
     assert {spoken(str(row.name)) for row in ACCOUNTS} <= set(encoded)
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Charts of any size are prepared beside the requests, which do not wait for them."""
+    monkeypatch.setattr(context, "MOST_PREPARED_AT_ONCE", 0)
+    monkeypatch.setattr(context, "PATIENCE_SECONDS", 0.0)
+
+
+def charts_of(number: int) -> list[tuple[Target, ...]]:
+    """Return charts that differ, of 1, 2, 3 … accounts."""
+    return [tuple(Target(str(i), f"Account {i}", None, None) for i in range(1 + one)) for one in range(number)]
+
+
+def asked_until_there(charts: Charts, targets: tuple[Target, ...], go: Event) -> Chart:
+    """Let preparations go on, and ask for a chart until it is handed out, as a client does."""
+    go.set()
+    for _ in range(1000):
+        try:
+            return charts.of(targets)
+        except NotReadyError:
+            sleep(0.005)
+    raise AssertionError("never prepared")
+
+
+@pytest.mark.usefixtures("large")
+def test_few_large_charts_are_prepared_at_a_time_and_the_others_are_told_to_come_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    go = Event()
+    prepared, charts = counted(monkeypatch, go), Charts()
+    wanted = charts_of(6)
+    for targets in wanted * 2:
+        with pytest.raises(NotReadyError):
+            charts.of(targets)
+    assert sum(thread.name == "chart" for thread in threading.enumerate()) == context.PREPARED_AT_ONCE
+    with pytest.raises(NotReadyError, match="the chart of 6 accounts waits until others are prepared"):
+        charts.of(wanted[-1])
+    assert [len(asked_until_there(charts, targets, go)) for targets in wanted] == [1, 2, 3, 4, 5, 6]
+    assert sorted(prepared) == [1, 2, 3, 4, 5, 6], "none twice"
+
+
+@pytest.mark.usefixtures("large")
+def test_who_asked_first_is_next_however_many_come_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    go = Event()
+    prepared, charts = counted(monkeypatch, go), Charts()
+    *others, mine = charts_of(8)
+    first = [*others[: context.PREPARED_AT_ONCE], mine]
+    for targets in first:
+        with pytest.raises(NotReadyError):
+            charts.of(targets)
+    for targets in first[:-1]:
+        asked_until_there(charts, targets, go)
+    for targets in others[context.PREPARED_AT_ONCE :]:  # all of them before I ask again
+        with suppress(NotReadyError):
+            charts.of(targets)
+    assert len(asked_until_there(charts, mine, go)) == 8
+    assert prepared.index(8) <= 2 * context.PREPARED_AT_ONCE
+
+
+@pytest.mark.usefixtures("large")
+def test_a_large_chart_stays_until_it_was_handed_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context, "KEPT_ROWS", 1)  # each lets go of all others
+    go = Event()
+    prepared, charts = counted(monkeypatch, go), Charts()
+    one, other, third = charts_of(3)
+    with pytest.raises(NotReadyError):
+        charts.of(one)
+    go.set()
+    charts._charts[one].chart.result(SECONDS)
+    for _ in range(2):
+        asked_until_there(charts, other, go)
+        asked_until_there(charts, third, go)
+    assert len(charts.of(one)) == 1
+    assert prepared.count(1) == 1
+    asked_until_there(charts, other, go)
+    assert one not in charts._charts, "it is no longer waited for"
+
+
+@pytest.mark.usefixtures("large")
+def test_what_went_wrong_while_nobody_waited_is_told_to_who_asks_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    go = Event()
+
+    def broken(_: tuple[Target, ...]) -> Chart:
+        assert go.wait(SECONDS)
+        raise NotReadyError("the encoder is not there")
+
+    monkeypatch.setattr(context, "Chart", broken)
+    charts = Charts()
+    with pytest.raises(NotReadyError, match="is being prepared"):
+        charts.of(PAINT)
+    go.set()
+    charts._charts[PAINT].chart.exception(SECONDS)
+    with pytest.raises(NotReadyError, match="the encoder is not there"):
+        charts.of(PAINT)
+    counted(monkeypatch)
+    assert len(asked_until_there(charts, PAINT, go)) == 2, "then it is tried again"
+
+
+@pytest.mark.usefixtures("large")
+def test_a_refused_large_chart_leaves_its_place_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context, "PATIENCE_SECONDS", SECONDS)
+    charts = Charts()
+    for number in range(2 * context.PREPARED_AT_ONCE):
+        with pytest.raises(InvalidInputError):
+            charts.of((*PAINT, PAINT[0], Target(f"{number + 7}", "Fuel", None, None)))
+    assert len(charts.of(PAINT)) == 2
 
 
 @pytest.mark.parametrize("most_at_once", [1, 10])

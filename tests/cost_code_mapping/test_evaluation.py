@@ -1,6 +1,7 @@
 """What is measured: on test companies alone, beside the best baseline, with intervals."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -145,3 +146,12 @@ def test_scores_are_in_the_order_of_the_queries() -> None:
 
 def test_every_baseline_is_made_of_known_features() -> None:
     assert all(set(using) <= set(ALL_FEATURES) for using in BASELINES.values())
+
+
+def test_what_is_counted_as_automatic_is_what_is_answered_so() -> None:
+    rows = table(right=5)
+    assert score(GOOD, rows).automatic.all()
+    fewer = replace(GOOD, fewest_candidates=7)
+    assert not score(fewer, rows).automatic.any()
+    rows.loc[rows["query"].str.startswith("0/") & (rows["label"] == 1), "memory"] = 1.0
+    assert score(fewer, rows).automatic.tolist() == [company == "test-0" for company in score(fewer, rows).companies]

@@ -1,12 +1,21 @@
 """What is learned from other companies: where all do alike it is known for the next one, elsewhere it is not."""
 
+import gc
+from dataclasses import fields
+from weakref import ref
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from crewflow_assets.arrays import AnyFloats
+from crewflow_assets.cost_code_mapping.adaptation import Adaptation
 from crewflow_assets.cost_code_mapping.chart import Chart, Source, Target, prepare
 from crewflow_assets.cost_code_mapping.features import FEATURES
+from crewflow_assets.cost_code_mapping.learned import KEPT_MODELS, Learned
 from crewflow_assets.cost_code_mapping.model import ALL_FEATURES, MappingPredictor, fit
+from crewflow_assets.cost_code_mapping.pool import Pool
+from crewflow_assets.encoder import encoder
 from tests.cost_code_mapping.test_model import ANIMALS, right
 
 
@@ -74,3 +83,46 @@ def test_learned_features_of_a_table_are_those_of_its_queries(model: MappingPred
         np.testing.assert_allclose(
             of_table[part.index], model.learned.of_query(asked, chart), rtol=1e-5, atol=1e-5, err_msg=str(query)
         )
+
+
+ANIMAL_ACCOUNTS = [Target(animal, f"{animal} account", None, None) for animal in ANIMALS]
+
+
+class Adapting(Adaptation):
+    """Adapts nothing, and counts how often it was asked for a chart's accounts."""
+
+    charts = 0
+
+    def targets(self, embeddings: AnyFloats) -> AnyFloats:
+        Adapting.charts += 1
+        return Adaptation.targets(self, embeddings)
+
+
+def asked_twice(chart: Chart) -> ref[Adapting]:
+    """Ask a new model about a chart, twice, and return whether it is still in memory."""
+    none = Adaptation.none(encoder().width)
+    adaptation = Adapting(**{field.name: getattr(none, field.name) for field in fields(none)})
+    [query] = prepare([Source("cost_code", "1", "Roofing work", None, None, None, "roofing")])
+    learned = Learned(adaptation, Pool.of([]))
+    for _ in range(2):
+        learned.of_query(query, chart)
+    return ref(adaptation)
+
+
+def test_what_is_derived_of_a_chart_is_made_once_and_goes_with_the_chart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Adapting, "charts", 0)
+    chart = Chart(ANIMAL_ACCOUNTS)
+    for _ in range(2):
+        asked_twice(chart)
+    assert Adapting.charts == 2
+    gone = ref(chart)
+    del chart
+    gc.collect()
+    assert gone() is None
+
+
+def test_of_a_chart_that_stays_the_models_that_asked_last_are_kept() -> None:
+    chart = Chart(ANIMAL_ACCOUNTS)
+    models = [asked_twice(chart) for _ in range(3 * KEPT_MODELS)]
+    gc.collect()
+    assert [one() is not None for one in models] == [False] * 2 * KEPT_MODELS + [True] * KEPT_MODELS

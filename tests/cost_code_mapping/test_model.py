@@ -1,6 +1,7 @@
 """The model: recovered from choices drawn from known weights, saved and loaded exactly, memory before model."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -134,6 +135,25 @@ def test_a_ranker_that_is_always_right_or_wrong_never_claims_certainty(says: flo
     confidences = {ranking.confidence for ranking in found.rank_table(data)}
     assert all(low < confidence < high for confidence in confidences)
     assert (found.threshold is None) is (says == 0)
+
+
+def test_the_shortest_chart_that_the_confidence_stands_on_is_that_of_thirty_queries_at_least() -> None:
+    data = simulated(400, seed=7)
+    lengths = np.sort(data.groupby("query").size().to_numpy())
+    assert fit(data, seed=1, using=("name_similarity",)).fewest_candidates == lengths[29] == 3
+    few = data[(data.groupby("query")["label"].transform("size") > 5) | data["query"].isin(["train/0", "train/1"])]
+    few = few[~few["query"].isin(["train/0", "train/1"]) | (few["label"] == 1)]  # two queries of one candidate
+    assert few.groupby("query").size().min() == 1
+    assert fit(few, seed=1, using=("name_similarity",)).fewest_candidates == 6
+
+
+def test_a_version_of_before_the_shortest_chart_was_recorded_is_asked_as_before(tmp_path: Path) -> None:
+    replace(predictor(nearest=1.0), fewest_candidates=9).save(tmp_path)
+    assert MappingPredictor.load(tmp_path).fewest_candidates == 9
+    content = json.loads((tmp_path / FILE).read_text())
+    del content["fewest_candidates"]
+    (tmp_path / FILE).write_text(json.dumps(content))
+    assert MappingPredictor.load(tmp_path).fewest_candidates == 2
 
 
 def test_without_training_companies_there_is_nothing_to_fit(table: pd.DataFrame) -> None:

@@ -124,7 +124,7 @@ def test_what_could_not_be_copied_is_served_all_the_same(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(f"serving.model_cache.{step}", full)
+    monkeypatch.setattr(f"serving.copies.{step}", full)
     predictors, _ = started(registry)
     assert said(predictors) == "one"
     registry.away = AWAY

@@ -5,8 +5,9 @@ A run first claims its cause (``crewflow_assets.training.claims``); where anothe
 
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -54,8 +55,9 @@ def model_assets(spec: ModelSpec) -> tuple[list[dg.AssetsDefinition], list[dg.As
     )
     def features(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[dict[str, Any]]]:
         run_id, why = context.run.run_id, context.run.tags.get(WHY_TAG, "started by hand")
-        if claims.take(_cause(spec, context), run_id, why=why) is None:
-            context.log.info("another run trains for %s, or has; this one has nothing to do", _cause(spec, context))
+        cause = _cause(spec, context.run)
+        if claims.take(cause, run_id, why=why) is None:
+            context.log.info("another run trains for %s, or has; this one has nothing to do", cause)
             return
         with _working(spec, context):
             cutoff = clock.now()
@@ -140,7 +142,7 @@ def model_assets(spec: ModelSpec) -> tuple[list[dg.AssetsDefinition], list[dg.As
         with _working(spec, context):
             decided, reason = steps.decide(spec, features, evaluation, context.run.run_id)
         until = datetime.fromisoformat(features["until"])
-        claims.finish(_cause(spec, context), context.run.run_id, version=evaluation["version"], data_until=until)
+        claims.finish(_cause(spec, context.run), context.run.run_id, version=evaluation["version"], data_until=until)
         context.log.info("%s %s: %s", spec.name, decided, reason)
         number = registry.alias_numbers(spec).get(registry.CHAMPION)
         standing = next((version.label for version in registry.describe(spec) if version.number == number), None)
@@ -149,13 +151,12 @@ def model_assets(spec: ModelSpec) -> tuple[list[dg.AssetsDefinition], list[dg.As
             metadata={"champion": standing or "none yet", "decided": decided, "reason": reason},
         )
 
-    return [features, candidate, evaluation, champion], [feature_check(spec)]
+    return [features, candidate, evaluation, champion], [feature_check(spec, partial(_alive, spec))]
 
 
-def _cause(spec: ModelSpec, context: dg.AssetExecutionContext) -> Cause:
+def _cause(spec: ModelSpec, run: dg.DagsterRun) -> Cause:
     """Return what the run trains for: the cause that its tags name, or that someone started it."""
-    tags, run_id = context.run.tags, context.run.run_id
-    return Cause(spec.name, tags.get(REASON_TAG, claims.BY_HAND), tags.get(WATERMARK_TAG, run_id))
+    return Cause(spec.name, run.tags.get(REASON_TAG, claims.BY_HAND), run.tags.get(WATERMARK_TAG, run.run_id))
 
 
 @contextmanager
@@ -165,9 +166,17 @@ def _working(spec: ModelSpec, context: dg.AssetExecutionContext) -> Iterator[Non
     Raises:
         ConflictError: another run has the claim.
     """
-    cause, run_id = _cause(spec, context), context.run.run_id
+    cause, run_id = _cause(spec, context.run), context.run.run_id
     claims.take(cause, run_id, why=context.run.tags.get(WHY_TAG, "started by hand"))
     with claims.working(cause, run_id):
+        yield
+
+
+@contextmanager
+def _alive(spec: ModelSpec, run: dg.DagsterRun) -> Iterator[None]:
+    """Keep the run's claim alive, if it has one; a run of the check alone has none, since it trains nothing."""
+    cause = _cause(spec, run)
+    with claims.working(cause, run.run_id) if claims.held(cause, run.run_id) else nullcontext():
         yield
 
 

@@ -1,6 +1,8 @@
 """Great Expectations suites on feature tables, as blocking Dagster asset checks."""
 
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -73,8 +75,15 @@ def results_table(rows: "pd.DataFrame") -> dg.TableMetadataValue:
     )
 
 
-def feature_check(spec: ModelSpec) -> dg.AssetChecksDefinition:
-    """Make the check that stops a training whose feature table is not what the spec expects."""
+def feature_check(
+    spec: ModelSpec, alive: Callable[[dg.DagsterRun], AbstractContextManager[None]]
+) -> dg.AssetChecksDefinition:
+    """Make the check that stops a training whose feature table is not what the spec expects.
+
+    Args:
+        spec: The model's.
+        alive: Shows that a run lives while it validates, which takes minutes for a large table.
+    """
 
     @dg.asset_check(
         asset=dg.AssetKey([spec.name, "features"]),
@@ -82,10 +91,11 @@ def feature_check(spec: ModelSpec) -> dg.AssetChecksDefinition:
         description=f"Great Expectations on the feature table of {spec.name}; a failure stops its training.",
         blocking=True,
     )
-    def expectations(features: dict[str, Any]) -> dg.AssetCheckResult:
+    def expectations(context: dg.AssetCheckExecutionContext, features: dict[str, Any]) -> dg.AssetCheckResult:
         import pandas as pd
 
-        rows = run_suite(spec.name, spec.expectations, pd.read_parquet(features["path"]))
+        with alive(context.run):
+            rows = run_suite(spec.name, spec.expectations, pd.read_parquet(features["path"]))
         failed = int((~rows["passed"]).sum())
         return dg.AssetCheckResult(
             passed=failed == 0,

@@ -13,10 +13,10 @@ from crewflow_assets import clock
 from crewflow_assets.ingest.event_kinds import EARLIEST
 from crewflow_assets.integration_health.daily import unscored_days, write_scores
 from crewflow_assets.integration_health.days import ATTEMPTS, DECISIONS
-from crewflow_assets.lake.events import stale_days, write_day
+from crewflow_assets.lake.events import stale_days
 from crewflow_assets.models import spec_named
 from crewflow_assets.spec import ModelCode
-from crewflow_assets.store.database import reading, transaction
+from crewflow_assets.store.database import reading
 from crewflow_assets.sync_health.integrations import number_of_integrations
 from crewflow_assets.sync_health.watch import MODEL, answering_scorer, last_tick, tick
 from pipelines.lake import ENDS, range_tags, this_hour, under_way
@@ -73,11 +73,7 @@ def _moment(config: WatchConfig) -> datetime:
     kinds={"python"},
 )
 def watch(context: dg.AssetExecutionContext, config: WatchConfig) -> dg.MaterializeResult[None]:
-    """Bring the lake up to date with what was posted, score with the champion, act."""
-    for kind in SYNC_KINDS:
-        with reading() as session:
-            for day in stale_days(session, kind):
-                write_day(session, kind, day)
+    """Score with the champion, which takes up from the inbox what the lake has not yet, and act."""
     code, loaded = champion()
     at = _moment(config)
     with reading() as session:
@@ -107,8 +103,7 @@ with warnings.catch_warnings():
     def daily_scores(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         """Score a day, or a range of days in one run."""
         chosen = [date.fromisoformat(day) for day in context.partition_keys]
-        with transaction() as session:
-            rows = write_scores(session, chosen)
+        rows = write_scores(chosen)
         return dg.MaterializeResult(metadata={"dagster/row_count": rows, "days": len(chosen)})
 
 

@@ -1,22 +1,29 @@
 """The lake as assets: one for each event kind, partitioned by UTC day, and the sensor that keeps it fresh.
 
+A day is written whole, so a day that is not over is written once an hour: who needs its newest events reads them from
+the inbox, and a training completes the lake first.
+
 Dagster carries out a run key once, whatever became of the run, so keys end with the hour: what a failed run left
 undone is asked for again in the next one. A run key does not say whether its run failed or still works, so nothing is
 asked for while a run of the job is under way, and Dagster ends runs that show no end.
 """
 
+import json
 import warnings
-from collections.abc import Iterator
-from datetime import date
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime, timedelta
 
 import dagster as dg
 
 from crewflow_assets import clock
 from crewflow_assets.ingest.event_kinds import EARLIEST, PAYLOADS
-from crewflow_assets.lake.events import stale_days, write_day
+from crewflow_assets.lake.events import stale_days, write_days
 from crewflow_assets.store.database import reading
 
-MOST_RUNS_A_TICK = 5
+TODAY_EVERY, OTHERWISE_EVERY = timedelta(hours=1), timedelta(minutes=5)
+"""After how long a kind's days are asked for again: while only days that are not over are stale, and otherwise."""
+STALE_ONLY = "crewflow/stale_only"
+"""The tag of a run that leaves the days of its range alone that lack nothing."""
 UNDER_WAY = [dg.DagsterRunStatus[name] for name in ("QUEUED", "STARTING", "STARTED", "CANCELING")]
 ENDS = {"dagster/max_runtime": str(3 * 60 * 60)}
 """Tags of a job whose runs Dagster marks as failed after so many seconds, also those whose process was killed; for
@@ -39,9 +46,12 @@ def lake_asset(kind: str) -> dg.AssetsDefinition:
         kinds={"parquet"},
     )
     def events(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        chosen = {date.fromisoformat(day) for day in context.partition_keys}
         with reading() as session:
-            counts = [write_day(session, kind, date.fromisoformat(day)) for day in context.partition_keys]
-        return dg.MaterializeResult(metadata={"dagster/row_count": sum(counts), "days": len(counts)})
+            if STALE_ONLY in context.run.tags:
+                chosen &= set(stale_days(session, kind))
+            count = write_days(session, kind, chosen)
+        return dg.MaterializeResult(metadata={"dagster/row_count": count, "days": len(chosen)})
 
     return events
 
@@ -65,30 +75,42 @@ lake_jobs = {
     jobs=list(lake_jobs.values()),
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Asks for every day of which the inbox holds events that the lake has not.",
+    description="Asks for every day of which the inbox holds events that the lake has not; for today's once an hour.",
 )
 def new_events(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """Request the stale days: one run a day, or one run for the range when many are stale."""
-    asked, waiting = False, []
+    """Request all stale days of a kind in one run; the cursor keeps when each kind's were requested last."""
+    now = clock.now()
+    asked: dict[str, str] = json.loads(context.cursor or "{}")
+    reasons, found = [], False
     for kind, job in lake_jobs.items():
         with reading() as session:
             stale = stale_days(session, kind)
-        if stale and under_way(context.instance, job.name):
-            waiting.append(kind)
+        if not stale:
             continue
-        asked = asked or bool(stale)
-        if len(stale) > MOST_RUNS_A_TICK:
-            first, last = min(stale), max(stale)
-            key = f"{kind}/{first}/{last}/{sum(stale.values())}/{this_hour()}"
-            yield dg.RunRequest(run_key=key, job_name=job.name, tags=range_tags(first, last))
-            continue
-        for day, count in stale.items():
-            key = f"{kind}/{day}/{count}/{this_hour()}"
-            yield dg.RunRequest(run_key=key, job_name=job.name, partition_key=day.isoformat())
-    if not asked and waiting:
-        yield dg.SkipReason(f"waiting for runs under way: {', '.join(waiting)}")
-    elif not asked:
-        yield dg.SkipReason("the lake holds every event of the inbox")
+        over = {day: count for day, count in stale.items() if day < now.date()}
+        due = datetime.fromisoformat(asked.get(kind, EARLIEST.isoformat())) + (
+            OTHERWISE_EVERY if over else TODAY_EVERY
+        )
+        if under_way(context.instance, job.name):
+            reasons.append(f"{kind} waits for a run under way")
+        elif now < due:
+            reasons.append(f"{kind} is taken up from {due:%H:%M} UTC")
+        else:
+            found, asked[kind] = True, now.isoformat()
+            yield request_for(kind, stale, over or stale)
+    context.update_cursor(json.dumps(asked))
+    if not found:
+        yield dg.SkipReason("; ".join(reasons) or "the lake holds every event of the inbox")
+
+
+def request_for(kind: str, stale: Mapping[date, int], counted: Mapping[date, int]) -> dg.RunRequest:
+    """Return the request for the stale days of a kind; its key tells the numbers of events of some of them."""
+    first, last = min(stale), max(stale)
+    key = f"{kind}/{first}/{last}/{sum(counted.values())}/{this_hour()}"
+    if first == last:
+        return dg.RunRequest(run_key=key, job_name=lake_jobs[kind].name, partition_key=first.isoformat())
+    tags = range_tags(first, last) | {STALE_ONLY: "yes"}
+    return dg.RunRequest(run_key=key, job_name=lake_jobs[kind].name, tags=tags)
 
 
 def under_way(instance: dg.DagsterInstance, job: str) -> bool:

@@ -2,21 +2,23 @@
 
 import dataclasses
 import json
+import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pandas as pd
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, delete, select, update
 
-from crewflow_assets import clock, promotion, registry
+from crewflow_assets import clock, promotion, quality, registry
 from crewflow_assets.cost_code_mapping.lifecycle import CostCodeMapping
 from crewflow_assets.cost_code_mapping.model_spec import COST_CODE_MAPPING
 from crewflow_assets.lifecycle import evaluation_metadata, model_assets
 from crewflow_assets.spec import Evaluation, Figure, Gate, ModelSpec
-from crewflow_assets.store.database import reading
+from crewflow_assets.store.database import reading, transaction
 from crewflow_assets.store.training_tables import TrainingClaim
 from crewflow_assets.training import claims
 from pipelines.resources import json_io
@@ -275,6 +277,49 @@ def test_a_run_whose_cause_another_run_has_does_nothing(sqlite_store: Engine, in
     with reading() as session:
         [claim] = session.scalars(select(TrainingClaim)).all()
         assert (claim.state, claim.run_id) == ("running", "another-run")
+
+
+@pytest.fixture
+def beats(sqlite_store: Engine, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether a sign of life came while expectations were checked, which then failed; of a small table."""
+    seen: list[bool] = []
+    long_ago = LATER - timedelta(days=1)
+
+    def takes_long(*_: object) -> pd.DataFrame:
+        with transaction() as session:
+            session.execute(update(TrainingClaim).values(beat_at=long_ago))
+        for _attempt in range(500):
+            with reading() as session:
+                seen[:] = [beat != long_ago for beat in session.scalars(select(TrainingClaim.beat_at))]
+            if not seen or any(seen):
+                break
+            time.sleep(0.01)
+        return pd.DataFrame([{"expectation": "x", "column": "label", "passed": False}])
+
+    monkeypatch.setattr(quality, "run_suite", takes_long)
+    monkeypatch.setattr(claims, "working", partial(claims.working, beat_seconds=0.01))
+    monkeypatch.setattr(CostCodeMapping, "build_features", lambda *_: pd.DataFrame({"label": [1]}))
+    return seen
+
+
+def test_a_run_shows_that_it_lives_while_its_features_are_checked(
+    beats: list[bool], instance: dg.DagsterInstance
+) -> None:
+    assert not train(instance).success
+    assert beats == [True]
+
+
+def test_a_check_that_is_run_by_itself_is_no_training(beats: list[bool], instance: dg.DagsterInstance) -> None:
+    train(instance)
+    with transaction() as session:
+        session.execute(delete(TrainingClaim))
+    assets, checks = model_assets(SPEC)
+    job = dg.define_asset_job("check", selection=dg.AssetSelection.checks(*checks))
+    found = dg.Definitions(assets=assets, asset_checks=checks, jobs=[job], resources={"json_io": json_io})
+    result = found.resolve_job_def("check").execute_in_process(instance=instance, raise_on_error=False)
+    [checked] = result.get_asset_check_evaluations()
+    assert not checked.passed
+    assert beats == []
 
 
 def test_an_evaluation_is_shown_with_its_plots_and_tables() -> None:

@@ -12,28 +12,37 @@ LOWEST_BOUND = 0.93
 FEWEST_DECISIONS = 30
 
 
-def expected_calibration_error(confidence: AnyFloats, right: AnyFloats, *, bins: int = 10) -> float:
-    """Return the mean distance between confidence and share right, equally filled bins (Nguyen & O'Connor 2015)."""
-    parts, right = _parts(confidence, right, bins)
-    return float(sum(len(p) * abs(confidence[p].mean() - right[p].mean()) for p in parts) / len(confidence))
+def expected_calibration_error(
+    confidence: AnyFloats, right: AnyFloats, *, counts: AnyFloats | None = None, bins: int = 10
+) -> float:
+    """Return the mean distance between confidence and share right, equally filled bins (Nguyen & O'Connor 2015).
+
+    ``counts`` are whole numbers: how many rows each one stands for.
+    """
+    said, was, count = reliability(confidence, right, counts=counts, bins=bins)
+    return float(np.average(np.abs(said - was), weights=count))
 
 
-def _parts(confidence: AnyFloats, right: AnyFloats, bins: int) -> tuple[list[Ints], AnyFloats]:
-    """Return the rows of each bin; rows of equal confidence share what was right, as their order means nothing."""
-    order = np.argsort(confidence, kind="stable")
-    _, tied = np.unique(confidence, return_inverse=True)
-    shared = (np.bincount(tied, weights=right) / np.bincount(tied))[tied]
-    return [part for part in np.array_split(order, bins) if len(part)], shared
+def reliability(
+    confidence: AnyFloats, right: AnyFloats, *, counts: AnyFloats | None = None, bins: int = 10
+) -> tuple[AnyFloats, AnyFloats, Ints]:
+    """Return mean confidence, share right and count of each equally filled bin.
 
-
-def reliability(confidence: AnyFloats, right: AnyFloats, *, bins: int = 10) -> tuple[AnyFloats, AnyFloats, Ints]:
-    """Return mean confidence, share right and count of each equally filled bin."""
-    parts, right = _parts(confidence, right, bins)
-    return (
-        np.array([confidence[p].mean() for p in parts]),
-        np.array([right[p].mean() for p in parts]),
-        np.array([len(p) for p in parts]),
+    Rows of equal confidence share what was right, as their order means nothing, also where a bin ends among them.
+    """
+    each = np.ones(len(confidence)) if counts is None else counts
+    values, place = np.unique(confidence, return_inverse=True)
+    rows = np.bincount(place, weights=each)
+    ends = np.r_[0, np.cumsum(rows)]
+    total = round(float(ends[-1]))
+    sizes = total // bins + (np.arange(bins) < total % bins)
+    sizes = sizes[sizes > 0]
+    borders = np.r_[0, np.cumsum(sizes)]
+    said, was = (
+        np.diff(np.interp(borders, ends, np.r_[0, np.cumsum(sums)])) / sizes
+        for sums in (rows * values, np.bincount(place, weights=right * each))
     )
+    return said, was, sizes
 
 
 def precision_by_coverage(confidence: AnyFloats, right: AnyFloats) -> tuple[AnyFloats, AnyFloats]:

@@ -45,10 +45,16 @@ def _png(figure: "Figure") -> bytes:
 
 
 def reliability_plot(
-    confidence: AnyFloats, right: AnyFloats, *, title: str, xlabel: str = "confidence", ylabel: str = "share right"
+    confidence: AnyFloats,
+    right: AnyFloats,
+    *,
+    counts: AnyFloats | None = None,
+    title: str,
+    xlabel: str = "confidence",
+    ylabel: str = "share right",
 ) -> bytes:
-    """Plot share right against confidence in ten equally filled bins, marker area by count."""
-    said, was, count = reliability(confidence, right)
+    """Plot share right against confidence in ten equally filled bins; ``counts`` as in ``reliability``."""
+    said, was, count = reliability(confidence, right, counts=counts)
     figure, axes = _axes(title, xlabel, ylabel)
     axes.plot([0, 1], [0, 1], color=BASELINE, linestyle="--", linewidth=1, label="means what it says")
     error = 1.96 * np.sqrt(np.maximum(was * (1 - was), 1e-4) / count)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
 from crewflow_assets.experiments.analysis import ArmCounts, Results
@@ -17,10 +17,15 @@ def view(session: Session, row: Experiment) -> dict[str, Any]:
 
 def views(session: Session, rows: list[Experiment]) -> list[dict[str, Any]]:
     """Return experiments with their last looks, in order."""
-    newest: dict[int, ExperimentLook] = {}
-    wanted = select(ExperimentLook).where(ExperimentLook.experiment.in_([row.id for row in rows]))
-    for taken in session.scalars(wanted.order_by(ExperimentLook.at)):
-        newest[taken.experiment] = taken
+    look = ExperimentLook
+    last = (
+        select(look.experiment, func.max(look.at).label("at"))
+        .where(look.experiment.in_([row.id for row in rows]))
+        .group_by(look.experiment)
+        .subquery()
+    )
+    wanted = select(look).join(last, and_(look.experiment == last.c.experiment, look.at == last.c.at))
+    newest = {taken.experiment: taken for taken in session.scalars(wanted)}
     return [_rendered(row, newest.get(row.id)) for row in rows]
 
 

@@ -96,11 +96,14 @@ def import_file(
     if not table.rows:
         raise InvalidInputError(f"{place}: there are no rows under the header; export the list again")
     placed, problems, titles = read_rows(table, kind, found)
-    with transaction() as session:
-        savepoint = session.begin_nested()
-        report = _import(session, job, placed, problems, titles)
-        if dry_run:
-            savepoint.rollback()
+    try:
+        with transaction() as session:
+            savepoint = session.begin_nested()
+            report = _import(session, job, placed, problems, titles)
+            if dry_run:
+                savepoint.rollback()
+    except _WrongRowsError as wrong:
+        raise _refused(job, wrong) from None
     return replace(report, dry_run=dry_run, columns=tuple(titles.items()))
 
 
@@ -141,7 +144,18 @@ def import_rows(
     wrong = next((row for row in rows if not isinstance(row, ROW_TYPES[kind])), None)
     if wrong is not None:
         raise TypeError(f"{kind} are imported from {ROW_TYPES[kind].__name__}, not {type(wrong).__name__}")
-    return _import(session, job, [Placed(line, row) for line, row in enumerate(rows, start=1)], [], {})
+    try:
+        return _import(session, job, [Placed(line, row) for line, row in enumerate(rows, start=1)], [], {})
+    except _WrongRowsError as found:
+        raise _refused(job, found) from None
+
+
+class _WrongRowsError(Exception):
+    """Rows are wrong; what was meant by the unclear ones is looked for once the transaction is over."""
+
+    def __init__(self, problems: Sequence[FieldProblem], unclear: Sequence[links.Unclear] = ()) -> None:
+        super().__init__(f"{len(problems)} problems, {len(unclear)} unclear texts")
+        self.problems, self.unclear = problems, unclear
 
 
 def _import(
@@ -151,16 +165,21 @@ def _import(
     problems: Sequence[FieldProblem],
     titles: Mapping[str, str],
 ) -> ImportReport:
-    """Write checked rows, the company and the audit row; refuse them all if there is any problem."""
+    """Write checked rows, the company and the audit row.
+
+    Raises:
+        _WrongRowsError: there is any problem.
+    """
     moment = clock.now()
     system = job.system if job.kind in WITH_SYSTEM else None
     company = session.get(Company, job.company_id, with_for_update=True)
     if job.kind == "mappings":
         wanted = cast(Sequence[Placed[MappingRow]], placed)
-        resolved, unknown = links.resolve(session, job.company_id, str(system), wanted, titles)
+        resolved, unclear = links.resolve(session, job.company_id, str(system), wanted, titles)
         place = titles.get("cost_code") or titles.get("project", "source")
         unique, twice = _unique([(line, link[:2], link) for line, link in resolved], job.on_duplicate, place)
-        _refuse([*problems, *unknown, *twice], job)
+        if problems or unclear or twice:
+            raise _WrongRowsError([*problems, *twice], unclear)
         company, created, renamed = _saved(session, job, company, moment)
         changes = replace(_record(session, job, unique), skipped=len(placed) - len(unique))
     else:
@@ -168,7 +187,8 @@ def _import(
         place = titles.get("code") or titles.get("name", "code")
         in_use = [(entry.line, entry.row.code, entry.row) for entry in coded if entry.row.active]
         rows, twice = _unique(in_use, job.on_duplicate, place)
-        _refuse([*problems, *twice], job)
+        if problems or twice:
+            raise _WrongRowsError([*problems, *twice])
         company, created, renamed = _saved(session, job, company, moment)
         rows += [entry.row for entry in coded if not entry.row.active]
         changes = records.synchronise(
@@ -225,12 +245,11 @@ def _unique(
     return [group[0][1] for group in groups.values()], problems
 
 
-def _refuse(problems: Sequence[FieldProblem], job: Job) -> None:
-    if not problems:
-        return
+def _refused(job: Job, wrong: _WrongRowsError) -> InvalidInputError:
+    problems = [*wrong.problems, *links.explain(wrong.unclear)]
     ordered = tuple(sorted(problems, key=lambda problem: int(problem.loc[1])))
     bad = len({problem.loc[1] for problem in ordered})
-    raise InvalidInputError(
+    return InvalidInputError(
         f"{job.file or 'the rows'}: {bad} {'row is' if bad == 1 else 'rows are'} wrong, so nothing was imported; "
         "correct them and import again",
         ordered,

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from sqlalchemy import select
@@ -18,19 +19,31 @@ Link = tuple[Literal["cost_code", "project"], str, str]
 Index = Mapping[str, set[str]]
 
 
+@dataclass(frozen=True, slots=True)
+class Unclear:
+    """A text of a row that is no record's, or that several records have."""
+
+    line: int
+    column: str
+    text: str
+    what: str
+    codes: frozenset[str]
+    index: Index
+
+
 def resolve(
     session: Session, company_id: str, system: str, rows: Sequence[Placed[MappingRow]], titles: Mapping[str, str]
-) -> tuple[list[tuple[int, Link]], list[FieldProblem]]:
-    """Return each row's line and (kind, source code, account code), or a problem for each one not found.
+) -> tuple[list[tuple[int, Link]], list[Unclear]]:
+    """Return each row's line and (kind, source code, account code), and every text that is not one record's.
 
     An item is found by its code; an account by its code, its full or own name, or both together ("50110
     Materials"). Case makes no difference where one record alone matches; deactivated records are not found.
     """
     items = {kind: _items(session, company_id, kind) for kind in sorted({placed.row.kind for placed in rows})}
     accounts = _accounts(session, company_id, system)
-    suggest = Suggestions()
+    account_column = titles.get("account") or titles.get("account_name") or "target"
     links: list[tuple[int, Link]] = []
-    problems: list[FieldProblem] = []
+    unclear: list[Unclear] = []
     for placed in rows:
         row = placed.row
         sources = _find(row.source, items[row.kind])
@@ -38,16 +51,18 @@ def resolve(
         if len(sources) == 1 and len(targets) == 1:
             links.append((placed.line, (row.kind, min(sources), min(targets))))
         if len(sources) != 1:
-            place = titles.get(row.kind, "source")
-            what = f"{WORDS[row.kind]} of company {company_id!r}"
-            message = _message(row.source, what, sources, items[row.kind], suggest)
-            problems.append(FieldProblem(("row", placed.line, place), message))
+            column, what = titles.get(row.kind, "source"), f"{WORDS[row.kind]} of company {company_id!r}"
+            unclear.append(Unclear(placed.line, column, row.source, what, frozenset(sources), items[row.kind]))
         if len(targets) != 1:
-            place = titles.get("account") or titles.get("account_name") or "target"
             what = f"{system} account of company {company_id!r}"
-            message = _message(row.target, what, targets, accounts, suggest)
-            problems.append(FieldProblem(("row", placed.line, place), message))
-    return links, problems
+            unclear.append(Unclear(placed.line, account_column, row.target, what, frozenset(targets), accounts))
+    return links, unclear
+
+
+def explain(unclear: Sequence[Unclear]) -> list[FieldProblem]:
+    """Return the problem with each text, and what was probably meant; it takes seconds and needs no database."""
+    suggest = Suggestions()
+    return [FieldProblem(("row", one.line, one.column), _message(one, suggest)) for one in unclear]
 
 
 def _items(session: Session, company_id: str, kind: str) -> Index:
@@ -84,13 +99,13 @@ def _find(text: str, index: Index) -> set[str]:
     return index.get(text) or index.get(text.casefold()) or set()
 
 
-def _message(text: str, what: str, found: set[str], index: Index, suggest: Suggestions) -> str:
-    if found:
-        return f"{text!r} may mean {', '.join(repr(code) for code in sorted(found))}; write the code"
-    if not index:
-        return f"{text!r} is no active {what}, which has none; import those first"
-    near = suggest.nearest(what, text, index)
+def _message(one: Unclear, suggest: Suggestions) -> str:
+    if one.codes:
+        return f"{one.text!r} may mean {', '.join(repr(code) for code in sorted(one.codes))}; write the code"
+    said = f"{one.text!r} is no active {one.what}"
+    if not one.index:
+        return f"{said}, which has none; import those first"
+    near = suggest.nearest(one.what, one.text, one.index)
     if near:
-        code = min(index[near])
-        return f"{text!r} is no active {what}; did you mean {code!r}? Otherwise import the missing record first"
-    return f"{text!r} is no active {what}; correct it, remove the row, or import the missing record first"
+        return f"{said}; did you mean {min(one.index[near])!r}? Otherwise import the missing record first"
+    return f"{said}; correct it, remove the row, or import the missing record first"

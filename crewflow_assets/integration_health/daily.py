@@ -1,6 +1,7 @@
 """Daily health scores: the 30 days before the end of each UTC day, from the lake into the operational database."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, timedelta
 from typing import Any
@@ -10,9 +11,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from crewflow_assets import clock
-from crewflow_assets.integration_health.days import ATTEMPTS, PLACE, metrics_of_sums, read_days
+from crewflow_assets.integration_health.days import ATTEMPTS, DECISIONS, PLACE, metrics_of_sums, read_days
 from crewflow_assets.integration_health.score import WINDOW_DAYS, Metrics, score_of
-from crewflow_assets.store.database import batched, insert_into
+from crewflow_assets.lake.events import DAYS, folder_of
+from crewflow_assets.store.database import batched, insert_into, transaction
 from crewflow_assets.store.sync_tables import HealthScore, Integration
 from crewflow_assets.store.tables import Event
 
@@ -21,27 +23,51 @@ ROWS_PER_STATEMENT = 1_000
 Key = tuple[str, str, date]
 """Company, integration, day."""
 
+logger = logging.getLogger("crewflow.integrations")
 
-def write_scores(session: Session, days: Sequence[date]) -> int:
+
+def write_scores(days: Sequence[date]) -> int:
     """Score every known integration as of the end of each of the days, in place of what was there.
+
+    The lake is read before anything is locked; each day is a transaction of its own, the oldest first. Where the lake
+    changes meanwhile, it is read again, so that of two runs at once the newer scores stay.
 
     Days in which an integration had no sync for 30 days are null; days before its first sync are left out.
 
     Returns:
         How many rows were written.
     """
-    known = {
-        (company, name): created_at.astimezone(UTC).date()
-        for company, name, created_at in session.execute(
-            select(Integration.company_id, Integration.integration_id, Integration.created_at)
-        )
-    }
-    metrics = metrics_of(days)
+    left = sorted(days)
+    written = 0
+    while left:
+        chosen, seen = list(left), _files(left)
+        metrics = metrics_of(chosen)
+        for day in chosen:
+            with transaction() as session:
+                if _files(chosen) != seen:
+                    logger.info("the lake changed while days were scored; %s and later ones are scored anew", day)
+                    break
+                written += _write(session, day, metrics)
+            left.remove(day)
+    return written
+
+
+def _files(days: Sequence[date]) -> list[tuple[str, int, int]]:
+    """Say which files of the lake the scores of days are made from, and in which state they are."""
+    first, last = f"day={min(days) - timedelta(days=WINDOW_DAYS - 1)}", f"day={max(days)}"
+    attempts, decisions = (sorted(folder_of(kind).glob(DAYS)) for kind in (ATTEMPTS, DECISIONS))
+    counted = [file for file in attempts if file.parent.name >= first] + decisions
+    return [
+        (str(file), s.st_mtime_ns, s.st_size) for file in counted if file.parent.name <= last for s in [file.stat()]
+    ]
+
+
+def _write(session: Session, day: date, metrics: Mapping[Key, Metrics]) -> int:
+    known = session.execute(select(Integration.company_id, Integration.integration_id, Integration.created_at))
     rows = [
         _row((company, name, day), metrics.get((company, name, day), Metrics()))
-        for (company, name), since in known.items()
-        for day in days
-        if (company, name, day) in metrics or day >= since
+        for company, name, created_at in known
+        if (company, name, day) in metrics or day >= created_at.astimezone(UTC).date()
     ]
     statement = insert_into(session, HealthScore.__table__)
     keys = {column.name for column in HealthScore.__table__.primary_key}

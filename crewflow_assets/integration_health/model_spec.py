@@ -46,7 +46,7 @@ INTEGRATION_HEALTH_FORECAST = ModelSpec(
     ),
     headline=("mae", "unseen_mae", "coverage_80", "unseen_coverage_80", "trend_right"),
     tolerance=0.02,
-    retrain_cron="0 5 * * 1",
+    retrain_cron="0 6 * * 1",
     monitored=ForecastOutcomes,
     limits=(
         "It knows what was counted, not why: an outage that begins tomorrow, or a grant that ends, is in the width "

@@ -7,12 +7,13 @@ a kind says which database's inbox it is of; that of another is put aside, and n
 import hashlib
 import json
 import logging
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -22,6 +23,7 @@ from crewflow_assets.contract import Contract
 from crewflow_assets.errors import NotReadyError
 from crewflow_assets.ingest.event_kinds import PAYLOADS
 from crewflow_assets.settings import get_settings
+from crewflow_assets.store.database import batched
 from crewflow_assets.store.tables import Event
 
 if TYPE_CHECKING:  # the code location loads without them
@@ -30,6 +32,7 @@ if TYPE_CHECKING:  # the code location loads without them
     from ibis.backends import BaseBackend
 
 ROWS_PER_FETCH = 50_000
+DAYS_AT_ONCE = 31
 COMMIT_MARGIN = timedelta(minutes=10)
 DAYS = "day=????-??-??/events.parquet"
 MARK = "complete_until.txt"
@@ -65,19 +68,41 @@ def _arrow_type(annotation: Any) -> "pa.DataType":
 
 
 def write_day(session: Session, kind: str, day: date) -> int:
-    """Write one UTC day of an event kind to its Parquet file, in place of what was there.
+    """Write one UTC day of an event kind; see ``write_days``."""
+    return write_days(session, kind, [day])
+
+
+def write_days(session: Session, kind: str, days: Iterable[date]) -> int:
+    """Write UTC days of an event kind to their Parquet files, in place of what was there.
+
+    Up to ``DAYS_AT_ONCE`` days change at once. Whoever reads the lake, and then from the inbox what was received
+    after its newest event, would otherwise miss what a day lacks that is written later.
 
     Returns:
-        How many events the day has. A day without events gets no file.
+        How many events the days have. A day without events gets no file.
 
     Raises:
         NotReadyError: the lake is another database's and cannot be put aside.
     """
+    if not _made_own(session, kind):
+        return 0
+    folder = folder_of(kind)
+    count = 0
+    for part in batched(sorted(days), DAYS_AT_ONCE):
+        with TemporaryDirectory(prefix=".unfinished-", dir=_made(folder)) as unfinished:
+            rows = {day: _write_events(session, kind, day, Path(unfinished) / f"{day}.parquet") for day in part}
+            for day in rows:
+                if rows[day]:  # at once: a reader sees the old day or the new one
+                    file = Path(unfinished) / f"{day}.parquet"
+                    file.replace(_made(folder / f"day={day.isoformat()}") / "events.parquet")
+        count += sum(rows.values())
+    return count
+
+
+def _write_events(session: Session, kind: str, day: date, file: Path) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if not _made_own(session, kind):
-        return 0
     begin, end = _bounds(day)
     query = (
         select(Event)
@@ -85,17 +110,12 @@ def write_day(session: Session, kind: str, day: date) -> int:
         .order_by(Event.occurred_at, Event.id)
         .execution_options(yield_per=ROWS_PER_FETCH)
     )
-    folder = folder_of(kind) / f"day={day.isoformat()}"
     schema = event_schema(kind)
     count = 0
-    with TemporaryDirectory(prefix=".unfinished-", dir=_made(folder_of(kind))) as unfinished:
-        file = Path(unfinished) / "events.parquet"
-        with pq.ParquetWriter(file, schema) as writer, closing(session.scalars(query)) as found:
-            for events in found.partitions():
-                writer.write_table(pa.Table.from_pylist([_row(event) for event in events], schema=schema))
-                count += len(events)
-        if count:
-            file.replace(_made(folder) / "events.parquet")  # at once: a reader sees the old day or the new one
+    with pq.ParquetWriter(file, schema) as writer, closing(session.scalars(query)) as found:
+        for events in found.partitions():
+            writer.write_table(pa.Table.from_pylist([_row(event) for event in events], schema=schema))
+            count += len(events)
     return count
 
 
@@ -107,8 +127,8 @@ def _made(folder: Path) -> Path:
 def stale_days(session: Session, kind: str) -> dict[date, int]:
     """Return the UTC days of which the lake lacks events, oldest first, with the inbox's number of events.
 
-    The inbox only grows, so equal numbers mean equal events. Days that were complete at the last look and got
-    nothing since are not counted again. To an inbox without events no day is stale.
+    The inbox only grows, so equal numbers mean equal events. Of days that were complete at the last look, those that
+    got nothing since are not counted again. To an inbox without events no day is stale.
 
     Raises:
         NotReadyError: the lake is another database's and cannot be put aside.
@@ -116,22 +136,22 @@ def stale_days(session: Session, kind: str) -> dict[date, int]:
     looked_at = clock.now()
     if not _made_own(session, kind):
         return {}
-    until, inbox = _mark(kind)
+    mark = _mark(kind)
     day_of = func.date(Event.occurred_at)
     touched = select(day_of).where(Event.kind == kind).distinct()
-    if until:
+    if mark.until:
         # an event may be committed some time after the moment at which it says to have been received
-        touched = touched.where(Event.received_at >= datetime.fromisoformat(until) - COMMIT_MARGIN)
+        touched = touched.where(Event.received_at >= datetime.fromisoformat(mark.until) - COMMIT_MARGIN)
     stale: dict[date, int] = {}
-    for day in sorted(_as_date(value) for value in session.scalars(touched)):
+    for day in sorted({_as_date(value) for value in (*session.scalars(touched), *mark.stale)}):
         begin, end = _bounds(day)
         count = session.scalar(
             select(func.count()).where(Event.kind == kind, Event.occurred_at >= begin, Event.occurred_at < end)
         )
         if count is not None and count != _rows_written(kind, day):
             stale[day] = count
-    if not stale:
-        _write(folder_of(kind) / MARK, f"{looked_at.isoformat()}\n{inbox}")
+    lines = [looked_at.isoformat(), mark.inbox, *(day.isoformat() for day in stale)]
+    _write(folder_of(kind) / MARK, "\n".join(lines))
     return stale
 
 
@@ -146,7 +166,7 @@ def _made_own(session: Session, kind: str) -> bool:
         NotReadyError: such a sibling is there from an earlier time, or the file system refuses.
     """
     folder = folder_of(kind)
-    _, former = _mark(kind)  # before the inbox is: what another process has seen to be its first event is seen then
+    former = _mark(kind).inbox  # before the inbox is read: what another process took for its first event is seen then
     inbox = _inbox(session)
     if not inbox:
         if any(folder.glob(DAYS)):
@@ -159,7 +179,7 @@ def _made_own(session: Session, kind: str) -> bool:
         try:
             folder.rename(aside)
         except OSError as error:
-            if _mark(kind)[1] == former:
+            if _mark(kind).inbox == former:
                 raise NotReadyError(
                     f"the lake's {kind} events are of another database and cannot be put aside as {aside}: {error}; "
                     "check CREWFLOW_DATABASE_URL, and if it is right, move that folder away"
@@ -176,13 +196,21 @@ def _warn_of_empty_inbox(folder: Path) -> None:
     logger.warning("%s is left as it is, since the database has no events: check CREWFLOW_DATABASE_URL", folder)
 
 
-def _mark(kind: str) -> tuple[str, str]:
-    """Return until when the lake of a kind is known to be complete, and its inbox's name; empty texts if not kept."""
+class Mark(NamedTuple):
+    """Until when the lake of a kind is known to be complete but for some days, and its inbox's name."""
+
+    until: str = ""
+    inbox: str = ""
+    stale: Sequence[str] = ()
+
+
+def _mark(kind: str) -> Mark:
+    """Return what is kept of the last look; empty texts where nothing is."""
     try:
-        until, _, inbox = (folder_of(kind) / MARK).read_text().partition("\n")
+        until, *rest = (folder_of(kind) / MARK).read_text().split("\n")
     except FileNotFoundError:
-        return "", ""
-    return until, inbox
+        return Mark()
+    return Mark(until, "".join(rest[:1]), rest[1:])
 
 
 def _inbox(session: Session) -> str:

@@ -5,14 +5,15 @@ withheld and decided blind, each for 1 / propensity; those that someone chose to
 unless there is nothing else, since people look at what seems wrong.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crewflow_assets.arrays import Floats, Objects
+from crewflow_assets.arrays import Floats
 from crewflow_assets.evaluation.calibration import expected_calibration_error
 from crewflow_assets.evaluation.intervals import cluster_mean, or_none
 from crewflow_assets.monitoring.hook import Logged
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 WEEK = timedelta(days=7)
 FEWEST_FOR_ECE = 50
+PLACES = 4
+"""Decimals of a probability that calibration tells apart."""
 NOWHERE = "-"
 """The cluster of predictions that name no company."""
 
@@ -52,51 +55,107 @@ class Accuracy:
         return self.known / self.predictions if self.predictions else 0.0
 
 
-def accuracy(found: Sequence[Outcome], predictions: int, *, numbers: bool = False) -> Accuracy:
-    """Return how right predictions were, with 95 % intervals by company.
+class _Sums:
+    """Outcomes added up: by company for means and their intervals, and by what was said for calibration."""
+
+    def __init__(self) -> None:
+        self.count = self.told = 0
+        self.bases: set[str] = set()
+        self.right: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        """Of each company, the weight and the weighted sum."""
+        self.squares: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        self.said: dict[float, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        """Of each probability, how often it was said and how often it happened; a row of weight 20 is 20 rows."""
+
+    def add(self, one: Outcome, weight: float, *, numbers: bool) -> None:
+        company = one.company_id or NOWHERE
+        self.count += 1
+        self.bases.add(one.basis)
+        _add(self.right[company], weight, float(one.right))
+        if one.said is None:
+            return
+        self.told += 1
+        _add(self.squares[company], weight, (one.said - one.actual) ** 2)
+        if not numbers:
+            _add(self.said[round(one.said, PLACES)], max(round(weight), 1), one.actual)
+
+    def calibration(self) -> tuple[Floats, Floats, Floats]:
+        """Return what was said, the share that happened, and the number of rows."""
+        rows, happened = np.array(list(self.said.values()), float).reshape(-1, 2).T
+        return np.array(list(self.said), float), happened / rows, rows
+
+
+def _add(sums: list[float], weight: float, value: float) -> None:
+    sums[0] += weight
+    sums[1] += weight * value
+
+
+class Tally:
+    """Predictions and their outcomes, added up one after the other: the outcomes themselves are not kept.
 
     Args:
-        found: The outcomes that are known.
-        predictions: How many predictions they are of.
         numbers: The model says numbers, of which there is no calibration error.
     """
-    reviewed = [one for one in found if one.basis == "reviewed"]
-    counted = [one for one in found if one.weight > 0]
-    only_reviews = not counted and bool(reviewed)
-    if only_reviews:
-        counted = reviewed
-    weights = np.array([1.0 if only_reviews else one.weight for one in counted])
-    clusters = np.array([one.company_id or NOWHERE for one in counted], object)
-    right = np.array([one.right for one in counted], float)
-    told = np.array([one.said is not None for one in counted], bool)
-    said = np.array([one.said for one in counted if one.said is not None], float)
-    actual = np.array([one.actual for one in counted if one.said is not None], float)
-    ece = None
-    if not numbers and len(said) >= FEWEST_FOR_ECE:
-        ece = weighted_calibration_error(said, actual, weights[told])
-    return Accuracy(
-        predictions=predictions,
-        known=len(found),
-        reviewed=len(reviewed),
-        reviewed_right=sum(one.right for one in reviewed),
-        basis=", ".join(sorted({one.basis for one in counted})) or "nothing",
-        right=_figure("right", right, weights, clusters),
-        brier=_figure("squared_error", (said - actual) ** 2, weights[told], clusters[told]),
-        ece=Figure(name="ece", value=ece, n=len(said)),
-    )
+
+    def __init__(self, *, numbers: bool = False) -> None:
+        self.predictions = 0
+        """How many predictions there are, whether or not their outcome is known."""
+        self._numbers = numbers
+        self._known = self._reviewed_right = 0
+        self._counted, self._reviewed = _Sums(), _Sums()
+
+    def add(self, one: Outcome) -> None:
+        """Add an outcome."""
+        self._known += 1
+        if one.weight > 0:
+            self._counted.add(one, one.weight, numbers=self._numbers)
+        if one.basis == "reviewed":
+            self._reviewed.add(one, 1.0, numbers=self._numbers)
+            self._reviewed_right += one.right
+
+    def accuracy(self) -> Accuracy:
+        """Return how right the predictions were, with 95 % intervals by company."""
+        sums = self._counted if self._counted.count else self._reviewed
+        ece = None
+        if not self._numbers and sums.told >= FEWEST_FOR_ECE:
+            said, share, rows = sums.calibration()
+            ece = expected_calibration_error(said, share, counts=rows)
+        return Accuracy(
+            predictions=self.predictions,
+            known=self._known,
+            reviewed=self._reviewed.count,
+            reviewed_right=self._reviewed_right,
+            basis=", ".join(sorted(sums.bases)) or "nothing",
+            right=_figure("right", sums.right, sums.count),
+            brier=_figure("squared_error", sums.squares, sums.told),
+            ece=Figure(name="ece", value=ece, n=sums.told),
+        )
+
+    @property
+    def told(self) -> int:
+        """How many outcomes of weight are of predictions that said a probability, or a number."""
+        return self._counted.told
+
+    def calibration(self) -> tuple[Floats, Floats, Floats]:
+        """Return each probability that was said, the share of it that happened, and the rows it stands for."""
+        return self._counted.calibration()
 
 
-def weighted_calibration_error(said: Floats, actual: Floats, weights: Floats) -> float:
-    """Return the calibration error of rows that stand for several others each, which are repeated for it."""
-    counts = np.maximum(np.rint(weights), 1).astype(int)
-    return expected_calibration_error(np.repeat(said, counts), np.repeat(actual, counts))
+def accuracy(found: Iterable[Outcome], predictions: int, *, numbers: bool = False) -> Accuracy:
+    """Return what the known outcomes say of so many predictions; see ``Tally``."""
+    tally = Tally(numbers=numbers)
+    tally.predictions = predictions
+    for one in found:
+        tally.add(one)
+    return tally.accuracy()
 
 
-def _figure(name: str, values: Floats, weights: Floats, clusters: Objects) -> Figure:
-    if not len(values):
+def _figure(name: str, sums: Mapping[str, Sequence[float]], n: int) -> Figure:
+    if not n:
         return Figure(name=name, value=None, n=0)
-    found = cluster_mean(values, clusters, weights=weights)
-    return Figure(name=name, value=found.value, low=or_none(found.low), high=or_none(found.high), n=len(values))
+    weights, values = np.array(list(sums.values()), float).T
+    found = cluster_mean(values / weights, np.array(list(sums), object), weights=weights)
+    return Figure(name=name, value=found.value, low=or_none(found.low), high=or_none(found.high), n=n)
 
 
 def monday(moment: datetime) -> date:
@@ -108,6 +167,7 @@ def monday(moment: datetime) -> date:
 Named = Callable[[Logged | Outcome], str]
 
 GROUPS: Mapping[str, Named] = {
+    "whole": lambda _one: "",
     "week": lambda one: monday(one.created_at).isoformat(),
     "version": lambda one: one.model_version,
     "variant": lambda one: one.variant,
@@ -116,18 +176,20 @@ GROUPS: Mapping[str, Named] = {
 """Ways to part predictions, and the name of the part that one falls into."""
 
 
-def by(
-    name: str, logged: Sequence[Logged], found: Sequence[Outcome], *, numbers: bool = False
-) -> dict[str, Accuracy]:
-    """Return the accuracy of each part of the predictions, in the order of their names."""
+def add_to(
+    tallies: dict[str, Tally],
+    name: str,
+    logged: Sequence[Logged],
+    found: Sequence[Outcome],
+    *,
+    numbers: bool = False,
+) -> None:
+    """Add predictions and their outcomes to the tallies of the parts that they fall into, new parts included."""
     part_of = GROUPS[name]
-    predictions: dict[str, int] = {}
     for one in logged:
-        predictions[part_of(one)] = predictions.get(part_of(one), 0) + 1
-    parts: dict[str, list[Outcome]] = {part: [] for part in sorted(predictions)}
+        tallies.setdefault(part_of(one), Tally(numbers=numbers)).predictions += 1
     for known in found:
-        parts[part_of(known)].append(known)
-    return {part: accuracy(inside, predictions[part], numbers=numbers) for part, inside in parts.items()}
+        tallies[part_of(known)].add(known)
 
 
 def as_table(parts: Mapping[str, Accuracy], name: str) -> "pd.DataFrame":

@@ -19,6 +19,8 @@ from crewflow_assets.store.tables import Event, Prediction
 AT_ONCE = timedelta(days=7)
 """Predictions are joined a week at a time, so that requests and answers of one week alone are in memory."""
 
+ROWS_PER_FETCH = 10_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
@@ -61,6 +63,7 @@ def predictions_of(
         .where(Prediction.model == spec.name, Prediction.created_at >= since, Prediction.created_at < until)
         .order_by(Prediction.id)
         .limit(most)
+        .execution_options(yield_per=ROWS_PER_FETCH)
     )
     return sorted((_logged(row) for row in found), key=lambda one: (one.created_at, one.id))
 

@@ -1,17 +1,15 @@
 """What people see of a model in production: accuracy by week and version, and the weekly looks."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sqlalchemy.orm import Session
 
-from crewflow_assets.monitoring.accuracy import WEEK, Accuracy, accuracy, as_table, by, monday
-from crewflow_assets.monitoring.hook import Logged
+from crewflow_assets.monitoring.accuracy import WEEK, Accuracy, Tally, add_to, as_table, monday
 from crewflow_assets.monitoring.looks import ASPECTS, SHOWN_WEEKS, begin_of
-from crewflow_assets.monitoring.outcomes import Outcome, join, monitored, predictions_of
+from crewflow_assets.monitoring.outcomes import join, monitored, predictions_of
 from crewflow_assets.spec import Evaluation, Figure, ModelSpec
 from crewflow_assets.store.monitoring_tables import DriftLook
 
@@ -19,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FEWEST_FOR_A_PLOT = 30
+WHOLE, BY_WEEK, BY_VERSION = "whole", "week", "version, variant"
 
 
 def accuracy_report(session: Session, spec: ModelSpec, now: datetime, *, weeks: int = SHOWN_WEEKS) -> Evaluation:
@@ -29,29 +28,35 @@ def accuracy_report(session: Session, spec: ModelSpec, now: datetime, *, weeks: 
     Raises:
         NotReadyError: the spec does not say how its predictions are judged.
     """
-    judge = monitored(spec)
-    logged: list[Logged] = []
-    found: list[Outcome] = []
+    numbers = monitored(spec).numbers
+    tallies: dict[str, dict[str, Tally]] = {name: {} for name in (WHOLE, BY_WEEK, BY_VERSION)}
     first = monday(now) - (weeks - 1) * WEEK
     for n in range(weeks):
-        begin = begin_of(first + n * WEEK)
-        part = predictions_of(session, spec, begin, begin + WEEK)
-        logged += [replace(one, inputs={}, output={}) for one in part]  # only the outcomes need them; they are large
-        found += join(session, spec, part)
-    whole = accuracy(found, len(logged), numbers=judge.numbers)
-    by_week = by("week", logged, found, numbers=judge.numbers)
-    by_version = by("version, variant", logged, found, numbers=judge.numbers)
-    coverage = Figure(name="coverage", value=whole.coverage if logged else None, n=len(logged))
+        _add_week(session, spec, begin_of(first + n * WEEK), tallies, numbers=numbers)
+    whole = tallies[WHOLE].get("", Tally(numbers=numbers))
+    figures = whole.accuracy()
+    by_week, by_version = (
+        {part: one.accuracy() for part, one in sorted(tallies[name].items())} for name in (BY_WEEK, BY_VERSION)
+    )
+    coverage = Figure(name="coverage", value=figures.coverage if whole.predictions else None, n=whole.predictions)
     return Evaluation(
-        figures=(whole.right, whole.brier, whole.ece, coverage),
-        plots=_plots(spec, by_week, found, numbers=judge.numbers),
-        tables={"by_week": as_table(by_week, "week"), "by_version": as_table(by_version, "version, variant")},
+        figures=(figures.right, figures.brier, figures.ece, coverage),
+        plots=_plots(spec, by_week, whole),
+        tables={"by_week": as_table(by_week, BY_WEEK), "by_version": as_table(by_version, BY_VERSION)},
     )
 
 
-def _plots(
-    spec: ModelSpec, by_week: Mapping[str, Accuracy], found: Sequence[Outcome], *, numbers: bool
-) -> dict[str, bytes]:
+def _add_week(
+    session: Session, spec: ModelSpec, begin: datetime, tallies: Mapping[str, dict[str, Tally]], *, numbers: bool
+) -> None:
+    """Add a week's predictions, which are large and are let go of before the next week is read."""
+    logged = predictions_of(session, spec, begin, begin + WEEK)
+    known = join(session, spec, logged)
+    for name, parts in tallies.items():
+        add_to(parts, name, logged, known, numbers=numbers)
+
+
+def _plots(spec: ModelSpec, by_week: Mapping[str, Accuracy], whole: Tally) -> dict[str, bytes]:
     from crewflow_assets.evaluation.plots import line_plot, reliability_plot
 
     plots: dict[str, bytes] = {}
@@ -62,13 +67,12 @@ def _plots(
         high = np.array([one.value if one.high is None else one.high for one in known.values()], float)
         line = {"right": (np.array(list(known), "datetime64[D]"), value, low, high)}
         plots["right_by_week"] = line_plot(line, title=f"{spec.name} in production", xlabel="week", ylabel="right")
-    counted = [one for one in found if one.weight > 0 and one.said is not None]
-    if len(counted) >= FEWEST_FOR_A_PLOT and not numbers:
-        times = np.maximum(np.rint([one.weight for one in counted]), 1).astype(int)
-        said = np.repeat(np.array([one.said for one in counted], float), times)
-        actual = np.repeat(np.array([one.actual for one in counted], float), times)
+    said, happened, rows = whole.calibration()
+    if len(said) and whole.told >= FEWEST_FOR_A_PLOT:
         title = f"{spec.name} in production: reliability"
-        plots["reliability"] = reliability_plot(said, actual, title=title, xlabel="said", ylabel="happened")
+        plots["reliability"] = reliability_plot(
+            said, happened, counts=rows, title=title, xlabel="said", ylabel="happened"
+        )
     return plots
 
 

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from crewflow_assets import clock
 from crewflow_assets.errors import ConflictError
 from crewflow_assets.store.audit import write_audit
-from crewflow_assets.store.database import insert_into, transaction
+from crewflow_assets.store.database import insert_into, reading, transaction
 from crewflow_assets.store.training_tables import TrainingClaim
 
 ATTEMPTS = 3
@@ -125,11 +125,9 @@ def take(cause: Cause, run_id: str, *, why: str, lease: timedelta = LEASE) -> Tr
         lives = claim.beat_at is not None and claim.beat_at > now - lease
         if claim.state == ClaimState.DONE or (claim.state == ClaimState.RUNNING and lives):
             return None
-        claim.state = ClaimState.RUNNING.value
         claim.attempts += 1
-        claim.run_id = run_id
-        claim.beat_at = now
-        claim.ended_at = None
+        claim.state, claim.run_id = ClaimState.RUNNING.value, run_id
+        claim.beat_at, claim.ended_at = now, None
         return claim
 
 
@@ -163,6 +161,13 @@ def working(cause: Cause, run_id: str, *, beat_seconds: float = BEAT_SECONDS) ->
     _beat(cause, run_id)
 
 
+def held(cause: Cause, run_id: str) -> bool:
+    """Say whether a run holds the claim on a cause."""
+    with reading() as session:
+        claim = session.get(TrainingClaim, (cause.model, cause.reason, cause.watermark))
+        return claim is not None and (claim.run_id, claim.state) == (run_id, ClaimState.RUNNING)
+
+
 def finish(cause: Cause, run_id: str, *, version: str, data_until: datetime) -> None:
     """End a claim well: a version was trained on all data before ``data_until``.
 
@@ -171,11 +176,8 @@ def finish(cause: Cause, run_id: str, *, version: str, data_until: datetime) -> 
     """
     with transaction() as session:
         claim = _held(session, cause, run_id)
-        claim.state = ClaimState.DONE.value
-        claim.version = version
-        claim.data_until = data_until
-        claim.ended_at = clock.now()
-        claim.error = None
+        claim.state, claim.error = ClaimState.DONE.value, None
+        claim.version, claim.data_until, claim.ended_at = version, data_until, clock.now()
 
 
 def give_back(session: Session, claim: TrainingClaim, error: str, *, pauses: tuple[timedelta, ...] = PAUSES) -> None:

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from crewflow_assets.batch import MODEL_NAME
-from crewflow_assets.lake.events import stale_days, write_day
+from crewflow_assets.lake.events import stale_days, write_days
 from crewflow_assets.settings import get_settings
 from crewflow_assets.spec import ModelSpec, Predictor
 from crewflow_assets.store.database import reading
@@ -29,8 +29,7 @@ def complete_lake(spec: ModelSpec) -> None:
     """Write what came in since the lake's last run, so that all events before the cut-off are in it."""
     for kind in spec.event_kinds:
         with reading() as session:
-            for day in stale_days(session, kind):
-                write_day(session, kind, day)
+            write_days(session, kind, stale_days(session, kind))
 
 
 def write_features(spec: ModelSpec, table: "pd.DataFrame") -> tuple[Path, str]:

@@ -1,16 +1,18 @@
 """Mappings refer to items and accounts that exist, by code or by name."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import QueuePool
 
 from crewflow_assets.errors import InvalidInputError
 from crewflow_assets.ingest.files import ImportedMapping, ImportReport, MappingCounts, import_file, import_rows
 from crewflow_assets.ingest.rows import AccountRow, CostCodeRow, ProjectRow
-from crewflow_assets.store.database import reading, transaction
+from crewflow_assets.ingest.suggestions import Suggestions
+from crewflow_assets.store.database import engine, reading, transaction
 from crewflow_assets.store.tables import AuditEntry, Company
 from tests.ingest.exports import as_csv
 
@@ -155,3 +157,25 @@ def test_mappings_without_a_recorder_are_the_callers_mistake(tmp_path: Path) -> 
     path.write_bytes(as_csv([("Cost code", "Account"), ("01-100", "50110")]))
     with pytest.raises(TypeError, match="takes record="):
         import_file(path, kind="mappings", company_id="c-1", system="quickbooks")
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_what_was_meant_is_looked_for_while_no_transaction_is_open(
+    company: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dry_run: bool
+) -> None:
+    """It takes seconds, and on SQLite a transaction keeps every other writer out."""
+    open_connections: list[int] = []
+    nearest = Suggestions.nearest
+
+    def watched(self: Suggestions, what: str, text: str, known: Iterable[str]) -> str | None:
+        pool = engine().pool
+        assert isinstance(pool, QueuePool)
+        open_connections.append(pool.checkedout())
+        return nearest(self, what, text, known)
+
+    monkeypatch.setattr(Suggestions, "nearest", watched)
+    rows = [("ELEC-05", "", "materials"), ("01-100", "", "Matrials")]
+    with pytest.raises(InvalidInputError) as caught:
+        mappings(tmp_path, rows, Recorder(MappingCounts()), dry_run=dry_run)
+    assert [("did you mean" in problem.msg) for problem in caught.value.problems] == [True, True]
+    assert open_connections == [0, 0]

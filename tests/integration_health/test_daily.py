@@ -1,13 +1,16 @@
 """Daily scores: the 30 days before the end of each day, from the lake, whatever the machine's timezone."""
 
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
 from crewflow_assets import clock
 from crewflow_assets.ingest.event_kinds import EventIn
+from crewflow_assets.integration_health import daily
 from crewflow_assets.integration_health.daily import metrics_of, unscored_days, write_scores
 from crewflow_assets.integration_health.score import Metrics
 from crewflow_assets.store.database import reading, transaction
@@ -50,8 +53,8 @@ def lake(*kinds: str) -> None:
 
 
 def score(*days: date, at: datetime = NOON + 2 * DAY) -> int:
-    with clock.fixed(at), transaction() as session:
-        return write_scores(session, days)
+    with clock.fixed(at):
+        return write_scores(days)
 
 
 def test_the_metrics_of_the_last_30_days(company: str) -> None:
@@ -123,3 +126,52 @@ def test_the_days_to_score_begin_with_the_first_sync_and_end_yesterday(company_e
 def test_without_a_lake_nothing_is_scored_but_the_known(company: str) -> None:
     assert metrics_of([TODAY]) == {}
     assert metrics_of([]) == {}
+
+
+def test_what_the_lake_takes_up_while_days_are_scored_counts(
+    company_everywhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a run that read the lake earlier would write its scores over those of one that read it later."""
+    post(attempt(NOON - DAY, latency_ms=400), attempt(NOON, latency_ms=400))
+    lake("sync_attempt")
+    read: list[list[date]] = []
+
+    def reads_slowly(days: list[date]) -> dict[tuple[str, str, date], Metrics]:
+        found = metrics_of(days)
+        read.append(days)
+        if len(read) == 1:
+            post(attempt(NOON + MINUTE, ok=False, latency_ms=400))
+            lake("sync_attempt")
+            with monkeypatch.context() as patched:
+                patched.setattr(daily, "metrics_of", metrics_of)
+                assert score(TODAY) == 1
+        return found
+
+    monkeypatch.setattr(daily, "metrics_of", reads_slowly)
+    assert score(TODAY, TODAY - DAY) == 2
+    assert [(row.day, row.total_syncs, row.error_count) for row in everything(HealthScore)] == [
+        (TODAY - DAY, 1, 0),
+        (TODAY, 3, 1),
+    ]
+    assert read == [[TODAY - DAY, TODAY]] * 2
+
+
+def test_a_run_that_dies_leaves_the_days_before_scored_and_none_after(
+    company_everywhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Days before a scored one are not looked for."""
+    post(*(attempt(NOON - n * DAY) for n in range(4)))
+    lake("sync_attempt")
+    write = daily._write
+
+    def dies(session: Session, day: date, metrics: Mapping[tuple[str, str, date], Metrics]) -> int:
+        if day == TODAY - DAY:
+            raise KeyboardInterrupt
+        return write(session, day, metrics)
+
+    monkeypatch.setattr(daily, "_write", dies)
+    with pytest.raises(KeyboardInterrupt):
+        score(TODAY - DAY, TODAY - 3 * DAY, TODAY - 2 * DAY)
+    assert [row.day for row in everything(HealthScore)] == [TODAY - 3 * DAY, TODAY - 2 * DAY]
+    with clock.fixed(NOON), reading() as session:
+        assert unscored_days(session) == [TODAY - DAY]

@@ -13,9 +13,15 @@ import pytest
 from crewflow_assets.errors import NotReadyError
 from crewflow_assets.ingest.event_kinds import PAYLOADS
 from crewflow_assets.lake import events as lake
-from crewflow_assets.lake.events import event_schema, folder_of, read_events
+from crewflow_assets.lake.events import event_schema, folder_of, read_events, write_days
+from crewflow_assets.store.database import reading
 from tests.ingest.test_events import EXAMPLES
 from tests.lake.days import DAY, FOREVER, NOON, ids, record, rows, stale, write
+
+
+def write_both() -> int:
+    with reading() as session:
+        return write_days(session, "api_status", [DAY, DAY + timedelta(days=1)])
 
 
 def test_every_kind_of_event_comes_out_as_it_went_in(company: str) -> None:
@@ -203,3 +209,63 @@ def test_after_a_look_at_a_complete_lake_old_days_are_not_counted_again(
 
 def test_the_lake_lives_under_the_home_folder(home: Path) -> None:
     assert folder_of("api_status") == home.resolve() / "lake" / "api_status"
+
+
+def test_days_that_are_written_together_change_at_once(company: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a reader who adds what was received after the lake's newest event would miss one in between."""
+    tomorrow = NOON + timedelta(days=1)
+    record(("a", NOON), ("b", tomorrow))
+    assert write_both() == 2
+    record(("late", NOON), ("c", tomorrow))
+    real = lake._row
+
+    def sees_the_old_days(event: Any) -> dict[str, Any]:
+        assert ids() == ["a", "b"]
+        return real(event)
+
+    monkeypatch.setattr(lake, "_row", sees_the_old_days)
+    assert write_both() == 4
+    assert sorted(ids()) == ["a", "b", "c", "late"]
+
+
+def test_many_days_are_written_some_at_a_time(company: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that dies has not written for nothing."""
+    record(("a", NOON), ("b", NOON + timedelta(days=1)))
+    real = lake._row
+
+    def dies_at_the_second(event: Any) -> dict[str, Any]:
+        if event.event_id == "b":
+            raise KeyboardInterrupt
+        return real(event)
+
+    monkeypatch.setattr(lake, "DAYS_AT_ONCE", 1)
+    monkeypatch.setattr(lake, "_row", dies_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        write_both()
+    assert ids() == ["a"]
+
+
+def test_a_day_that_stays_stale_does_not_make_other_days_be_counted_again(
+    company: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Today's day is stale at nearly every look while events come in."""
+    record(*((f"e-{i}", NOON + timedelta(days=i)) for i in range(3)), received=NOON + timedelta(days=2))
+    write_both()
+    today = DAY + timedelta(days=2)
+    assert stale(now=NOON + timedelta(days=2, minutes=30)) == {today: 1}
+    counted: list[date] = []
+    rows_written = lake._rows_written
+
+    def watched(kind: str, day: date) -> int:
+        counted.append(day)
+        return rows_written(kind, day)
+
+    monkeypatch.setattr(lake, "_rows_written", watched)
+    assert stale(now=NOON + timedelta(days=2, hours=1)) == {today: 1}
+    assert counted == [today]
+    counted.clear()
+    assert stale(now=NOON + timedelta(days=2, hours=2)) == {today: 1}, "though nothing came since the last look"
+    write(today)
+    assert stale(now=NOON + timedelta(days=2, hours=3)) == {}
+    assert stale(now=NOON + timedelta(days=2, hours=4)) == {}
+    assert set(counted) == {today}

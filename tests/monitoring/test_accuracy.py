@@ -1,5 +1,6 @@
 """Accuracy in production: weights, coverage, intervals by company, and the parts it is shown by."""
 
+import gc
 from datetime import timedelta
 from typing import Any
 
@@ -7,10 +8,12 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine
 
+from crewflow_assets.evaluation.calibration import expected_calibration_error
 from crewflow_assets.evaluation.intervals import cluster_mean
 from crewflow_assets.monitoring import report
-from crewflow_assets.monitoring.accuracy import Accuracy, accuracy, as_table, by, monday
+from crewflow_assets.monitoring.accuracy import Tally, accuracy, add_to, as_table, monday
 from crewflow_assets.monitoring.hook import Basis, Logged
+from crewflow_assets.monitoring.looks import SHOWN_WEEKS
 from crewflow_assets.monitoring.outcomes import Outcome, join, predictions_of
 from crewflow_assets.monitoring.report import accuracy_report
 from crewflow_assets.store.database import reading
@@ -103,14 +106,48 @@ def logged(sqlite_store: Engine) -> None:
 def test_parts_have_their_own_predictions_and_outcomes(logged: None) -> None:
     with reading() as session:
         read = predictions_of(session, TOY, MONDAY, MONDAY + 5 * WEEK)
-        parts = by("week", read, join(session, TOY, read))
+        known = join(session, TOY, read)
+    tallies: dict[str, Tally] = {}
+    add_to(tallies, "week", read, known)
+    parts = {name: one.accuracy() for name, one in tallies.items()}
     assert len(parts) == 5
     assert sum(one.predictions for one in parts.values()) == len(read)
     rights = [one.right.value or 0 for one in parts.values()]
     assert rights[-1] < min(rights[:-1])
+    for name, part in parts.items():
+        inside = [one for one in known if monday(one.created_at).isoformat() == name]
+        assert part == accuracy(inside, len(inside))
     table = as_table(parts, "week")
     assert table["week"].tolist() == sorted(table["week"])
     assert (table["coverage"] == 1.0).all()
+
+
+@pytest.mark.parametrize("blind", [1.0, 20.0])
+def test_what_is_added_up_equals_what_rows_give(blind: float) -> None:
+    """Rows stand for several others each, companies differ in size, and some say nothing."""
+    random = np.random.default_rng(1)
+    rows = [
+        outcome(
+            right=bool(random.random() < 0.7),
+            company_id=None if n % 11 == 0 else f"c-{n % 7}",
+            said=None if n % 13 == 0 else round(float(random.uniform()), 3),
+            weight=(blind, 1.0, 2.4)[n % 3],
+        )
+        for n in range(400)
+    ]
+    found = accuracy(rows, 400)
+    weights = np.array([one.weight for one in rows])
+    clusters = np.array([one.company_id or "-" for one in rows], object)
+    mean = cluster_mean(np.array([one.right for one in rows], float), clusters, weights=weights)
+    assert (found.right.value, found.right.low, found.right.high) == pytest.approx((mean.value, mean.low, mean.high))
+    told = [one for one in rows if one.said is not None]
+    said, actual = (np.array([getattr(one, name) for one in told], float) for name in ("said", "actual"))
+    times = np.maximum(np.rint([one.weight for one in told]), 1).astype(int)
+    error = expected_calibration_error(np.repeat(said, times), np.repeat(actual, times))
+    assert found.ece.value == pytest.approx(error)
+    assert (found.ece.n, found.brier.n, found.right.n) == (len(told), len(told), 400)
+    squares = np.average((said - actual) ** 2, weights=[one.weight for one in told])
+    assert found.brier.value == pytest.approx(float(squares))
 
 
 def test_the_report_shows_weeks_versions_and_reliability(logged: None) -> None:
@@ -125,15 +162,20 @@ def test_the_report_shows_weeks_versions_and_reliability(logged: None) -> None:
     assert empty.plots == {}
 
 
-def test_the_report_keeps_no_requests_and_answers(logged: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept: list[Logged] = []
+def test_the_report_holds_one_week_at_a_time(logged: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
 
-    def recorded(name: str, logged: list[Logged], found: list[Outcome], **said: Any) -> dict[str, Accuracy]:
-        kept.extend(logged)
-        return by(name, logged, found, **said)
+    def alive() -> int:
+        gc.collect()
+        return sum(isinstance(one, Logged | Outcome) for one in gc.get_objects())
 
-    monkeypatch.setattr(report, "by", recorded)
+    def watched(*args: Any) -> list[Logged]:
+        held.append(alive() - before)
+        return predictions_of(*args)
+
+    before = alive()
+    monkeypatch.setattr(report, "predictions_of", watched)
     with reading() as session:
-        accuracy_report(session, TOY, MONDAY + 5 * WEEK)
-    assert kept
-    assert not any(one.inputs or one.output for one in kept)
+        found = accuracy_report(session, TOY, MONDAY + 5 * WEEK)
+    assert found.figure("right").n > 200
+    assert held == [0] * SHOWN_WEEKS

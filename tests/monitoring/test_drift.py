@@ -54,10 +54,31 @@ def test_a_shift_is_seen_and_named() -> None:
     assert found.differences[0].now > found.differences[0].before
 
 
-def test_one_week_of_one_new_company_is_no_drift_by_itself() -> None:
+def test_a_comparison_can_be_repeated() -> None:
     blocks = blocks_of(2)
-    assert compared(blocks, draws=1999).p_value == pytest.approx(compared(blocks, draws=1999).p_value), "repeatable"
-    assert not compared(blocks, draws=1999).drifted
+    assert compared(blocks, draws=1999) == compared(blocks, draws=1999)
+
+
+def week_with_a_stranger(seed: int, name: str, companies: int = 15, rows: int = 8) -> Blocks:
+    """Return blocks in whose last week, in the place of company c-0, one of a name asks for what nobody else does."""
+    random = np.random.default_rng(seed)
+    week, who = np.divmod(np.arange((WEEKS + 1) * companies * rows) // rows, companies)
+    stranger = (week == WEEKS) & (who == 0)
+    number = random.normal(np.where(stranger, 4.0, random.normal(0, 1, companies)[who]), 1)
+    names = [name if strange else f"c-{c}" for c, strange in zip(who, stranger, strict=True)]
+    return described_blocks({"number": number}, names, week.tolist(), week < WEEKS)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_one_new_company_is_no_drift_and_is_more_likely_to_differ_than_a_known_one(seed: int) -> None:
+    new, known = (compared(week_with_a_stranger(seed, name), draws=1999) for name in ("c-new", "c-0"))
+    assert not new.drifted
+    assert new.statistic is not None
+    assert known.statistic is not None
+    assert new.p_value is not None
+    assert known.p_value is not None
+    assert new.p_value > known.p_value, "a reference that lacks it varies more"
+    assert new.statistic < known.statistic
 
 
 @pytest.mark.parametrize(("companies", "rows", "said"), [(3, 40, "8 companies"), (8, 1, "30 rows of 4 companies")])

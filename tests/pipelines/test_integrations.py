@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 import pytest
 from sqlalchemy import Engine
+from sqlalchemy.pool import QueuePool
 
 from crewflow_assets import clock, registry
 from crewflow_assets.ingest.event_kinds import EventIn
+from crewflow_assets.integration_health import daily
+from crewflow_assets.lake.events import folder_of
 from crewflow_assets.spec import Answer
 from crewflow_assets.store.sync_tables import HealthScore, SyncRisk
 from crewflow_assets.sync_health.contract import SyncHealthRequest
@@ -90,6 +93,14 @@ def test_a_run_of_the_watch_scores_as_of_its_tick_and_acts(code: Code) -> None:
     assert actions()[0].model_version == "1.4"
 
 
+def test_a_run_of_the_watch_writes_no_day_of_the_lake(code: Code) -> None:
+    """It would write today's whole day every 15 minutes; the model takes up from the inbox what the lake lacks."""
+    post(attempt(NOON - timedelta(minutes=5)))
+    run("integrations_watch", NOON)
+    assert code.asked == [(NOON, 1)]
+    assert not list(folder_of("sync_attempt").glob("day=*"))
+
+
 def test_a_run_that_comes_a_tick_too_late_looks_at_the_present(code: Code) -> None:
     post(attempt(NOON - timedelta(minutes=5)))
     config = dg.RunConfig(ops={"integrations__watch": WatchConfig(at=NOON.isoformat())})
@@ -166,6 +177,28 @@ def test_many_days_are_scored_in_one_run(code: Code) -> None:
     [request] = sensed(NOON)
     run("integrations_daily_scores", NOON, tags=dict(request.tags))
     assert len(everything(HealthScore)) == 20
+
+
+def test_the_lake_is_read_for_scores_while_no_transaction_is_open(
+    code: Code, monkeypatch: pytest.MonkeyPatch, sqlite_store: Engine
+) -> None:
+    """Reading takes seconds to minutes, and on SQLite a transaction keeps every other writer out."""
+    post(attempt(NOON - DAY, latency_ms=100))
+    day = (NOON - DAY).date().isoformat()
+    run("lake_sync_attempt", NOON, partition_key=day)
+    open_connections: list[int] = []
+    metrics_of = daily.metrics_of
+
+    def watched(days: Sequence[date]) -> Any:
+        pool = sqlite_store.pool
+        assert isinstance(pool, QueuePool)
+        open_connections.append(pool.checkedout())
+        return metrics_of(days)
+
+    monkeypatch.setattr(daily, "metrics_of", watched)
+    run("integrations_daily_scores", NOON, partition_key=day)
+    assert len(everything(HealthScore)) == 1
+    assert open_connections == [0]
 
 
 def test_a_day_is_scored_when_it_is_over_and_not_before() -> None:

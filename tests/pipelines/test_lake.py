@@ -16,7 +16,7 @@ from crewflow_assets.models import MODEL_SPECS
 from crewflow_assets.store.database import reading, transaction
 from crewflow_assets.store.tables import Company
 from pipelines.definitions import defs
-from pipelines.lake import days, new_events, range_tags
+from pipelines.lake import STALE_ONLY, days, new_events, range_tags
 
 ROOT = Path(__file__).parents[2]
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -30,7 +30,7 @@ def company(store: Engine) -> str:
     return "c-1"
 
 
-def record(*moments: datetime, name: str = "e") -> None:
+def record(*moments: datetime, name: str = "e", received: datetime = NOW) -> None:
     events = [
         EventIn(
             event_id=f"{name}-{moment.isoformat()}",
@@ -41,16 +41,26 @@ def record(*moments: datetime, name: str = "e") -> None:
         )
         for moment in moments
     ]
-    with clock.fixed(NOW), transaction() as session:
+    with clock.fixed(received), transaction() as session:
         record_events(session, events, handlers={})
 
 
-def tick(job: str | None = None, status: dg.DagsterRunStatus | None = None) -> list[dg.RunRequest | dg.SkipReason]:
-    """Ask the sensor, with a run of a job in Dagster that has a status."""
-    with clock.fixed(NOW), dg.DagsterInstance.ephemeral() as instance:
+def tick(
+    job: str | None = None,
+    status: dg.DagsterRunStatus | None = None,
+    *,
+    at: datetime = NOW,
+    cursor: list[str | None] | None = None,
+) -> list[dg.RunRequest | dg.SkipReason]:
+    """Ask the sensor at a moment, with a run of a job in Dagster that has a status; keep its cursor where given."""
+    with clock.fixed(at), dg.DagsterInstance.ephemeral() as instance:
         if job is not None:
             instance.create_run_for_job(defs.resolve_job_def(job), status=status)
-        return list(new_events(dg.build_sensor_context(instance=instance)))  # type: ignore[arg-type]
+        with dg.build_sensor_context(instance=instance, cursor=cursor[-1] if cursor else None) as context:
+            found = list(new_events(context))  # type: ignore[arg-type]
+            if cursor is not None:
+                cursor.append(context.cursor)
+    return found
 
 
 def requests() -> list[dg.RunRequest]:
@@ -58,6 +68,12 @@ def requests() -> list[dg.RunRequest]:
     asked = [each for each in found if isinstance(each, dg.RunRequest)]
     assert len(asked) == len(found)
     return asked
+
+
+def said(found: list[dg.RunRequest | dg.SkipReason]) -> str:
+    [skipped] = found
+    assert isinstance(skipped, dg.SkipReason)
+    return str(skipped.skip_message)
 
 
 def run(request: dg.RunRequest) -> None:
@@ -70,23 +86,58 @@ def run(request: dg.RunRequest) -> None:
 
 
 def test_an_empty_inbox_leaves_nothing_to_do(company: str) -> None:
-    [skipped] = tick()
-    assert isinstance(skipped, dg.SkipReason)
-    assert skipped.skip_message == "the lake holds every event of the inbox"
+    assert said(tick()) == "the lake holds every event of the inbox"
 
 
-def test_each_stale_day_is_asked_for_until_it_is_written(company: str) -> None:
-    record(NOON, NOON + timedelta(hours=1), NOON + timedelta(days=3))
-    asked = requests()
-    assert [(r.job_name, r.partition_key, r.run_key) for r in asked] == [
-        ("lake_api_status", "2026-01-05", "api_status/2026-01-05/2/2026-03-06T12"),
-        ("lake_api_status", "2026-01-08", "api_status/2026-01-08/1/2026-03-06T12"),
-    ]
-    run(asked[0])
-    assert [r.partition_key for r in requests()] == ["2026-01-08"]
-    run(asked[1])
-    assert isinstance(tick()[0], dg.SkipReason)
-    assert len(read_events("api_status", before=NOW).to_pyarrow()) == 3
+def test_a_stale_day_is_asked_for_until_it_is_written(company: str) -> None:
+    record(NOON, NOON + timedelta(hours=1))
+    for _ in range(2):
+        [asked] = requests()
+        assert (asked.job_name, asked.partition_key) == ("lake_api_status", "2026-01-05")
+        assert asked.run_key == "api_status/2026-01-05/2026-01-05/2/2026-03-06T12"
+    run(asked)
+    assert said(tick()) == "the lake holds every event of the inbox"
+    assert len(read_events("api_status", before=NOW).to_pyarrow()) == 2
+
+
+def test_today_is_taken_up_once_an_hour_and_the_tick_says_when(company: str) -> None:
+    cursor: list[str | None] = [None]
+    asked = []
+    for minute in range(0, 3 * 60 + 1, 10):
+        at = NOW + timedelta(minutes=minute)
+        record(at, name=str(minute), received=at)
+        [found] = tick(at=at, cursor=cursor)
+        if isinstance(found, dg.RunRequest):
+            asked.append(minute)
+            run(found)
+        else:
+            assert said([found]) == f"api_status is taken up from {12 + len(asked)}:00 UTC"
+    assert asked == [0, 60, 120, 180]
+    keys = set()
+    record(NOW, name="another")
+    for hour in range(2):
+        [request] = tick(at=NOW + timedelta(hours=hour))
+        assert isinstance(request, dg.RunRequest)
+        keys.add(request.run_key)
+    assert len(keys) == 2, "Dagster never repeats a run key, not even of a run that failed"
+
+
+def test_a_day_that_is_over_is_taken_up_within_minutes_and_today_with_it(company: str) -> None:
+    """Today alone would leave late events to who reads after the lake's newest; a late day alone today's."""
+    cursor: list[str | None] = [None]
+    record(NOW)
+    [first] = tick(cursor=cursor)
+    assert isinstance(first, dg.RunRequest)
+    run(first)
+    minutes = {number: NOW + timedelta(minutes=number) for number in (1, 5, 6)}
+    record(minutes[1], NOW - timedelta(days=2), name="late", received=minutes[1])
+    assert said(tick(at=minutes[1], cursor=cursor)) == "api_status is taken up from 12:05 UTC"
+    [asked] = tick(at=minutes[5], cursor=cursor)
+    assert isinstance(asked, dg.RunRequest)
+    assert asked.tags == range_tags((NOW - timedelta(days=2)).date(), NOW.date()) | {STALE_ONLY: "yes"}
+    run(asked)
+    record(minutes[6], name="later", received=minutes[6])
+    assert said(tick(at=minutes[6], cursor=cursor)) == "api_status is taken up from 13:05 UTC"
 
 
 def test_a_late_event_is_asked_for_under_a_new_key(company: str) -> None:
@@ -104,7 +155,7 @@ def test_many_stale_days_are_written_in_one_run(company: str) -> None:
     record(*moments)
     [asked] = requests()
     assert asked.partition_key is None
-    assert asked.tags == range_tags(date(2026, 1, 5), date(2026, 1, 19))
+    assert asked.tags == range_tags(date(2026, 1, 5), date(2026, 1, 19)) | {STALE_ONLY: "yes"}
     run(asked)
     written = sorted(path.name for path in folder_of("api_status").glob("day=*"))
     assert written == [f"day={moment.date()}" for moment in moments]
@@ -112,12 +163,25 @@ def test_many_stale_days_are_written_in_one_run(company: str) -> None:
         assert stale_days(session, "api_status") == {}
 
 
+def test_a_run_for_stale_days_leaves_those_between_as_they_are(company: str) -> None:
+    record(*(NOON + timedelta(days=n) for n in range(3)))
+    run(requests()[0])
+    written = {path.parent.name: path.stat().st_mtime_ns for path in folder_of("api_status").glob("day=*/*")}
+    record(NOON, NOON + timedelta(days=2), name="late")
+    [asked] = requests()
+    run(asked)
+    again = {path.parent.name: path.stat().st_mtime_ns for path in folder_of("api_status").glob("day=*/*")}
+    assert {day for day in again if again[day] != written[day]} == {"day=2026-01-05", "day=2026-01-07"}
+    by_hand = dg.RunRequest(job_name=asked.job_name, tags=range_tags(date(2026, 1, 5), date(2026, 1, 7)))
+    (folder_of("api_status") / "day=2026-01-06" / "events.parquet").unlink()
+    run(by_hand)
+    assert len(read_events("api_status", before=NOW).to_pyarrow()) == 5
+
+
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED])
 def test_nothing_is_asked_for_while_a_run_of_the_job_is_under_way(company: str, status: dg.DagsterRunStatus) -> None:
     record(NOON)
-    [skipped] = tick("lake_api_status", status)
-    assert isinstance(skipped, dg.SkipReason)
-    assert skipped.skip_message == "waiting for runs under way: api_status"
+    assert said(tick("lake_api_status", status)) == "api_status waits for a run under way"
     for job, other in (("lake_api_status", dg.DagsterRunStatus.FAILURE), ("lake_sync_attempt", status)):
         [request] = tick(job, other)
         assert isinstance(request, dg.RunRequest)

@@ -2,15 +2,16 @@
 
 import logging
 import os
+import tempfile
 import warnings
-from tempfile import TemporaryDirectory
 
-METRICS, HOME = TemporaryDirectory(prefix="crewflow-metrics-"), TemporaryDirectory(prefix="crewflow-between-tests-")
-os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", METRICS.name)
-os.environ.setdefault("CREWFLOW_HOME", HOME.name)  # the service polls it
+os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="crewflow-metrics-"))
+os.environ.setdefault("CREWFLOW_HOME", tempfile.mkdtemp(prefix="crewflow-between-tests-"))  # the service polls it
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import pytest
@@ -43,6 +44,15 @@ with bentoml_warnings():
 
 
 SOURCE = FakeSource()
+FOLDERS = [os.environ["PROMETHEUS_MULTIPROC_DIR"], os.environ["CREWFLOW_HOME"]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_left() -> Iterator[None]:
+    yield
+    for folder in FOLDERS:
+        if Path(folder).name.startswith("crewflow-"):  # not one that was given
+            rmtree(folder, ignore_errors=True)
 
 
 def served_specs() -> list[ModelSpec]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -80,6 +81,12 @@ def test_the_cadences_and_causes_of_the_requirements_stand_in_the_specs() -> Non
     assert stated["sync_health"] == (True, {"new_integrations"})  # daily
     assert stated["conflict_resolution"] == (False, {"accuracy"})
     assert stated["retry_strategy"] == (False, {"new_error_patterns"})
+
+
+def test_no_two_regular_trainings_begin_within_half_an_hour() -> None:
+    """The machine has few cores, and a training takes all of one for minutes."""
+    begin = sorted(int(hour) * 60 + int(minute) for minute, hour, *_ in (s.retrain_cron.split() for s in MODEL_SPECS))
+    assert all(later - earlier >= 30 for earlier, later in pairwise(begin)), begin
 
 
 def add_integrations(system: str, number: int, *, known_at: datetime, hours: float | None) -> None:

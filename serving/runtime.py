@@ -102,14 +102,15 @@ def log_to_stdout() -> None:
 
     The access log's lines are JSON that says itself when it was; to tell that in front again cost a third of a line.
     """
+    if logging.getLogger("crewflow").handlers:
+        return
     for name, form in (
         ("crewflow", "%(asctime)s %(levelname)s %(name)s %(message)s"),
         ("crewflow.access", "%(message)s"),
     ):
-        logger = logging.getLogger(name)
-        if not logger.handlers:
-            handler = logging.StreamHandler(sys.stdout)
-            handler.setFormatter(logging.Formatter(form))
-            logger.addHandler(handler)
-            logger.setLevel(logging.INFO)
-            logger.propagate = False
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter(form))
+        log = logging.getLogger(name)
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+        log.propagate = False

@@ -65,6 +65,10 @@ class PredictionRequest(Contract):
         return None
 
 
+RANDOM_FROM = 14
+"""Of the id of a prediction this character and the later ones are random, in ids that do not begin with a time too."""
+
+
 def new_prediction_id(at: datetime) -> str:
     """Return a fresh id; ids sort by time, to the millisecond, so that indexes grow at their end (RFC 9562, 6.11)."""
     return f"p-{int(at.timestamp() * 1000):011x}{secrets.token_hex(7)[1:]}"

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from crewflow_assets.contract import (
+    RANDOM_FROM,
     Contract,
     Identifier,
     Name,
@@ -135,4 +136,4 @@ def test_ids_of_predictions_sort_by_time_and_fit_the_contract() -> None:
     assert ids == sorted(ids)
     assert len({new_prediction_id(at) for _ in range(1000)}) == 1000
     assert {len(one) for one in ids} == {26}
-    assert new_prediction_id(at)[:13] == f"p-{int(at.timestamp() * 1000):011x}"
+    assert new_prediction_id(at)[: RANDOM_FROM - 1] == f"p-{int(at.timestamp() * 1000):011x}"

@@ -11,7 +11,6 @@ from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from datetime import datetime
 from functools import lru_cache
-from threading import Lock
 from time import monotonic
 from typing import Any
 
@@ -45,7 +44,7 @@ logger = logging.getLogger("crewflow.conflicts")
 
 def cases_of(session: Session, requests: Sequence[ConflictRequest], at: datetime) -> list[Case]:
     """Return what is known of conflicts that are asked about, in order."""
-    with _lock:  # predictions are made in several threads
+    with _turn.taken():  # predictions are made in several threads
         return _cases_of(session, requests, at)
 
 
@@ -191,7 +190,7 @@ class _Kept:
         return self._settled
 
 
-_lock = Lock()
+_turn = inbox.Turn()
 
 
 @lru_cache(maxsize=8)

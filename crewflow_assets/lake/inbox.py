@@ -1,11 +1,14 @@
 """Which events of the inbox are new to a reader that looks at it again and again, without reading any twice."""
 
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from crewflow_assets import clock
@@ -30,12 +33,16 @@ class Inbox:
 
     An event may be committed after another of a higher id. Once a second those of the last minutes are therefore
     counted again; which of them were taken is remembered. Not for several threads at once.
+
+    Args:
+        kinds: The kinds of the events that the reader wants.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kinds: Sequence[str]) -> None:
+        self._kinds = tuple(kinds)
         self._settled = 0
         """All up to this id was taken, and nothing is committed there any more."""
-        self._settle_at = datetime.min.replace(tzinfo=clock.now().tzinfo)
+        self._settle_at = datetime.min.replace(tzinfo=UTC)
         self._taken: set[int] = set()
         self._newest: int | None = None
         self._count_at = 0.0
@@ -48,7 +55,7 @@ class Inbox:
             self._taken = set(connection.scalars(_UNSETTLED_IDS, {"after": self._settled}))
 
     def look(self, take: Callable[[Sequence[Any]], None]) -> bool:
-        """Hand over the events that are new, rows of ``EVENTS``; where ``take`` raises, they stay new.
+        """Hand over the wanted events that are new, rows of ``EVENTS``; where ``take`` raises, they stay new.
 
         Returns:
             Whether the inbox was looked through: not where nothing newer is there and no second has passed.
@@ -61,7 +68,10 @@ class Inbox:
             after = {"after": self._settled}
             if connection.scalar(_UNSETTLED_COUNT, after) != len(self._taken):
                 fresh = [id_ for id_ in connection.scalars(_UNSETTLED_IDS, after) if id_ not in self._taken]
-                take([row for part in batched(fresh) for row in connection.execute(EVENTS.where(Event.id.in_(part)))])
+                wanted = EVENTS.where(Event.kind.in_(self._kinds))
+                take(
+                    [row for part in batched(fresh) for row in connection.execute(wanted.where(Event.id.in_(part)))]
+                )
                 self._taken.update(fresh)
             self._newest, self._count_at = newest, monotonic() + COUNT_EVERY_SECONDS
             if self._taken and clock.now() >= self._settle_at:
@@ -69,6 +79,35 @@ class Inbox:
                 self._settled = max(self._settled, settled(connection))
                 self._taken = {id_ for id_ in self._taken if id_ > self._settled}
         return True
+
+
+class Turn:
+    """A lock around what asks the database: those who waited share its failure.
+
+    Otherwise each of them in turn would find out anew, over seconds, that the database is silent.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._failed_at = -1.0
+        self._failure: OperationalError | None = None
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Hold the lock.
+
+        Raises:
+            OperationalError: the database failed whoever held it meanwhile.
+        """
+        came = monotonic()
+        with self._lock:
+            if self._failure is not None and self._failed_at >= came:
+                raise self._failure.with_traceback(None)
+            try:
+                yield
+            except OperationalError as error:
+                self._failure, self._failed_at = error, monotonic()
+                raise
 
 
 def settled(connection: Connection | Session) -> int:

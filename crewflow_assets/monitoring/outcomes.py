@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from crewflow_assets.contract import RANDOM_FROM
 from crewflow_assets.errors import FieldProblem, InvalidInputError, NotReadyError
 from crewflow_assets.ingest.event_kinds import PredictionOutcome
 from crewflow_assets.ingest.events import EventHandler, RecordedEvent
@@ -56,12 +57,12 @@ def predictions_of(
 ) -> list[Logged]:
     """Return the logged predictions of a model that were made from a moment on and before another, oldest first.
 
-    Of more than ``most`` a sample is returned: ids are random.
+    Of more than ``most`` a sample is returned, drawn by the random end of the ids.
     """
     found = session.scalars(
         select(Prediction)
         .where(Prediction.model == spec.name, Prediction.created_at >= since, Prediction.created_at < until)
-        .order_by(Prediction.id)
+        .order_by(func.substr(Prediction.id, RANDOM_FROM), Prediction.id)
         .limit(most)
         .execution_options(yield_per=ROWS_PER_FETCH)
     )

@@ -1,9 +1,8 @@
 """The sync attempts of the last two hours in memory: read from the inbox once, then what is new every few seconds."""
 
-import threading
 from collections.abc import Sequence
 from dataclasses import fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from sys import intern
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from crewflow_assets.arrays import Bools, Floats, Ints
-from crewflow_assets.lake.inbox import EVENTS, Inbox
+from crewflow_assets.lake.inbox import EVENTS, Inbox, Turn
 from crewflow_assets.retry_strategy.surroundings import LOOK_BACK, Seen
 from crewflow_assets.settings import get_settings
 from crewflow_assets.store.database import connected
@@ -29,20 +28,20 @@ class Recent:
     """The attempts, and the moment at which they were looked for last; threads share it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inbox = Inbox()
+        self._turn = Turn()
+        self._inbox = Inbox([KIND])
         self._since: datetime | None = None
-        self._read_at: datetime | None = None
+        self._read_at = datetime.min.replace(tzinfo=UTC)
         self._ids: Ints = np.zeros(0, np.int64)
         self._seen = _columns([])
 
     def seen(self, at: datetime) -> Seen:
         """Return the attempts of the two hours before a moment, and later ones, as of at most five seconds ago."""
-        with self._lock:
-            if self._since is None or at - WINDOW < self._since:
+        with self._turn.taken():
+            if self._since is None or at - WINDOW < self._since or at - self._read_at > WINDOW:
                 self._begin(at - WINDOW - SLACK)
                 self._read_at = at
-            elif self._read_at is None or abs(at - self._read_at) >= KEPT:
+            elif abs(at - self._read_at) >= KEPT:
                 self._inbox.look(self._add)
                 self._forget(max(self._since, at - WINDOW - SLACK))
                 self._read_at = at
@@ -53,26 +52,24 @@ class Recent:
         self._inbox.begin()
         with connected() as connection:
             rows = connection.execute(EVENTS.where(Event.kind == KIND, Event.occurred_at >= since)).all()
-        self._ids, self._seen = _ids(rows), _columns(rows)
-        self._since = since
+        self._keep(_ids(rows), _columns(rows), since)
 
     def _add(self, rows: Sequence[Any]) -> None:
-        fresh = [row for row in rows if row.kind == KIND and row.occurred_at >= self._since]
-        known = set(self._ids.tolist()) if fresh else set()
-        fresh = [row for row in fresh if row.id not in known]  # some were read before the first look
-        if fresh:
+        known = set(self._ids.tolist()) if rows else set()
+        fresh = [row for row in rows if row.id not in known]  # some were read before the first look
+        if fresh and self._since is not None:
             new = _columns(fresh)
-            self._ids = np.r_[self._ids, _ids(fresh)]
-            self._seen = Seen(
-                **{name: np.concatenate([getattr(self._seen, name), getattr(new, name)]) for name in COLUMNS}
-            )
+            seen = {name: np.concatenate([getattr(self._seen, name), getattr(new, name)]) for name in COLUMNS}
+            self._keep(np.r_[self._ids, _ids(fresh)], Seen(**seen), self._since)
 
     def _forget(self, since: datetime) -> None:
         kept: Bools = self._seen.micros >= _micros(since)
         if not kept.all():
-            self._ids = self._ids[kept]
-            self._seen = Seen(**{name: getattr(self._seen, name)[kept] for name in COLUMNS})
-        self._since = since
+            seen = {name: getattr(self._seen, name)[kept] for name in COLUMNS}
+            self._keep(self._ids[kept], Seen(**seen), since)
+
+    def _keep(self, ids: Ints, seen: Seen, since: datetime) -> None:
+        self._ids, self._seen, self._since = ids, seen, since
 
 
 def _ids(rows: Sequence[Any]) -> Ints:

@@ -4,7 +4,6 @@ So a prediction sees an event as soon as it is posted, and costs no scan of the 
 installation; threads share it.
 """
 
-import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from crewflow_assets.ingest.event_kinds import PAYLOADS
 from crewflow_assets.lake.events import COMMIT_MARGIN, DAYS, folder_of
-from crewflow_assets.lake.inbox import EVENTS, Inbox
+from crewflow_assets.lake.inbox import EVENTS, Inbox, Turn
 from crewflow_assets.settings import get_settings
 from crewflow_assets.store.database import connected
 from crewflow_assets.store.tables import Event
@@ -62,9 +61,9 @@ class Recent:
         import duckdb
 
         self._connection = duckdb.connect(config={"threads": 1})
-        self._lock = threading.Lock()
+        self._turn = Turn()
         self._begin: datetime | None = None
-        self._inbox = Inbox()
+        self._inbox = Inbox(tuple(KINDS))
         self._in_doubt = True
         """What was read may hold events that are found again, until the inbox was taken up once after it."""
         self._versions: Counter[Key | None] = Counter()
@@ -72,7 +71,7 @@ class Recent:
 
     def refresh(self, at: datetime) -> None:
         """Take up what was posted since the last time; begin anew where an earlier moment is asked for."""
-        with self._lock:
+        with self._turn.taken():
             begin = at - timedelta(days=KEPT_DAYS)
             if self._begin is None or begin < self._begin or begin > self._begin + timedelta(days=KEPT_DAYS):
                 try:
@@ -90,7 +89,7 @@ class Recent:
     @contextmanager
     def unchanged(self) -> Iterator[None]:
         """Let nothing be taken up or read anew meanwhile."""
-        with self._lock:
+        with self._turn.taken():
             yield
 
     @contextmanager

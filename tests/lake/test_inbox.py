@@ -1,15 +1,18 @@
 """A reader's place in the inbox."""
 
+import threading
 from datetime import UTC, datetime, timedelta
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
 
 from crewflow_assets import clock
 from crewflow_assets.lake import inbox
 from crewflow_assets.lake.events import COMMIT_MARGIN
-from crewflow_assets.lake.inbox import Inbox
+from crewflow_assets.lake.inbox import Inbox, Turn
 from crewflow_assets.store.database import transaction
 from crewflow_assets.store.tables import Company, Event
 
@@ -52,7 +55,7 @@ def look(reader: Inbox, at: datetime = NOON) -> list[int]:
 
 def test_what_is_committed_after_a_later_one_is_found(every_look_counts: None) -> None:
     commit(1, 2)
-    reader = Inbox()
+    reader = Inbox(["sync_attempt"])
     with clock.fixed(NOON):
         reader.begin()
     commit(5)
@@ -63,7 +66,7 @@ def test_what_is_committed_after_a_later_one_is_found(every_look_counts: None) -
 
 
 def test_what_is_settled_is_not_remembered(every_look_counts: None) -> None:
-    reader, later = Inbox(), NOON + 2 * COMMIT_MARGIN
+    reader, later = Inbox(["sync_attempt"]), NOON + 2 * COMMIT_MARGIN
     commit(*range(1, 50))
     assert len(look(reader)) == 49
     commit(50, received_at=later)
@@ -77,10 +80,49 @@ def test_within_a_second_only_a_newer_id_is_looked_for(sqlite_store: Engine, mon
     with transaction() as session:
         session.add(Company(id="c-1", name="c-1", industry="roofing", created_at=NOON))
     monkeypatch.setattr(inbox, "monotonic", lambda: 100.0)
-    reader = Inbox()
+    reader = Inbox(["sync_attempt"])
     commit(2)
     assert look(reader) == [2]
     commit(1)
     assert look(reader) == []
     monkeypatch.setattr(inbox, "monotonic", lambda: 101.5)
     assert look(reader) == [1]
+
+
+def test_other_kinds_are_not_handed_over_and_are_no_longer_new(every_look_counts: None) -> None:
+    reader = Inbox(["api_status"])
+    commit(1, 2)
+    assert look(reader) == []
+    assert reader._taken == {1, 2}
+
+
+def test_those_who_waited_share_a_failure_and_who_comes_later_asks_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    turn, asked, failures, came = Turn(), list[int](), list[OperationalError](), list[float]()
+    monkeypatch.setattr(inbox, "monotonic", lambda: came.append(monotonic()) or came[-1])
+    holding, go_on = threading.Event(), threading.Event()
+
+    def ask(number: int) -> None:
+        try:
+            with turn.taken():
+                asked.append(number)
+                holding.set()
+                assert go_on.wait(20)
+                raise OperationalError("select", {}, OSError("silent"))
+        except OperationalError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
+    threads[0].start()
+    assert holding.wait(20)
+    for thread in threads[1:]:
+        thread.start()
+    while len(came) < 4:
+        sleep(0.01)
+    go_on.set()
+    for thread in threads:
+        thread.join(20)
+    assert asked == [0]
+    assert len(failures) == 4
+    with turn.taken():
+        asked.append(4)
+    assert asked == [0, 4]

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import Engine
 
 from crewflow_assets.conflict_resolution.model_spec import CONFLICT_RESOLUTION
+from crewflow_assets.contract import new_prediction_id
 from crewflow_assets.cost_code_mapping.model_spec import COST_CODE_MAPPING
 from crewflow_assets.errors import InvalidInputError
 from crewflow_assets.handlers import EVENT_HANDLERS
@@ -303,6 +304,15 @@ def test_predictions_of_the_time_alone_are_read_and_of_many_a_sample(companies: 
         some = predictions_of(session, TOY, MONDAY, MONDAY + 20 * HOUR, most=3)
     assert [one.id for one in read] == ["p-1", "p-2", "p-3", "p-4"]
     assert len(some) == 3
+
+
+def test_a_sample_is_of_the_whole_time(companies: None) -> None:
+    moments = [MONDAY + n * HOUR for n in range(168) for _ in range(5)]
+    log(*(row(new_prediction_id(at), "toy", at) for at in moments))
+    with reading() as session:
+        some = predictions_of(session, TOY, MONDAY, MONDAY + 168 * HOUR, most=150)
+    assert len(some) == 150
+    assert {one.created_at.date() for one in some} == {at.date() for at in moments}
 
 
 def test_every_model_says_how_it_is_judged_and_what_it_cannot_do() -> None:

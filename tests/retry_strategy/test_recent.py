@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from crewflow_assets.lake import inbox
+from crewflow_assets.retry_strategy import recent as recent_module
 from crewflow_assets.retry_strategy.recent import KEPT, SLACK, WINDOW, Recent
 from crewflow_assets.retry_strategy.surroundings import Seen
 from tests.retry_strategy.asking import MINUTE, NOON, add_companies, attempt, outcome, post
@@ -104,3 +105,38 @@ def test_what_could_not_be_taken_up_is_taken_up_by_the_next_look(
         with pytest.raises(MemoryError):
             recent.seen(NOON + KEPT)
     assert len(recent.seen(NOON + KEPT).ok) == 1
+
+
+def test_what_failed_halfway_is_no_state(store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    recent = Recent()
+    recent.seen(NOON)
+    post(attempt(1, "c-1", NOON))
+
+    def broken(*_given: Any) -> None:
+        raise MemoryError("out of memory")
+
+    for name in ("_ids", "_columns"):
+        with monkeypatch.context() as patched:
+            patched.setattr(recent_module, name, broken)
+            with pytest.raises(MemoryError):
+                recent.seen(NOON + KEPT)
+    assert recent.seen(NOON + KEPT).company.tolist() == ["c-1"]
+    assert recent.seen(NOON + 2 * WINDOW).company.tolist() == []
+
+
+def test_after_a_quiet_time_two_hours_are_read_and_not_all_since(
+    store: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recent, later = Recent(), NOON + 2 * WINDOW
+    recent.seen(NOON)
+    post(*(attempt(number, "c-1", NOON + number * MINUTE) for number in range(240)), at=later)
+    read: list[int] = []
+    columns = recent_module._columns
+
+    def noted(rows: Sequence[Any]) -> Seen:
+        read.append(len(rows))
+        return columns(rows)
+
+    monkeypatch.setattr(recent_module, "_columns", noted)
+    recent.seen(later)
+    assert read == [(WINDOW + SLACK) / MINUTE]

@@ -66,7 +66,7 @@ class PredictionRequest(Contract):
 
 
 RANDOM_FROM = 14
-"""Of the id of a prediction this character and the later ones are random, in ids that do not begin with a time too."""
+"""From this character on, counted from 1, ids of predictions are random, also those that do not begin with a time."""
 
 
 def new_prediction_id(at: datetime) -> str:

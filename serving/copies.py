@@ -1,17 +1,24 @@
 """Copies of a version's files, described so that what a power cut or a disk did to them since is noticed."""
 
+import fcntl
 import hashlib
 import json
+import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+logger = logging.getLogger("crewflow.serving")
+
 FILES, ABOUT = "model", "version.json"
 DIGESTS = "files"
 """Of a version's description: the SHA-256 of each file, by its path."""
+DAMAGED = "damaged"
+"""Beside copies: those that were put aside, by the names they had."""
 
 
 def write_copy(source: Path, target: Path, about: Mapping[str, Any]) -> None:
@@ -20,20 +27,34 @@ def write_copy(source: Path, target: Path, about: Mapping[str, Any]) -> None:
     Raises:
         OSError: the disk refuses, or a copy with digests is there already.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".copying-", dir=target.parent, ignore_cleanup_errors=True) as passing:
-        files = Path(passing) / FILES
+    with replacing(target) as new:
+        files = new / FILES
         shutil.copytree(source, files)
         inside = sorted(files.rglob("*"))
         digests = {path.relative_to(files).as_posix(): _digest(path) for path in inside if path.is_file()}
-        described = Path(passing) / ABOUT
+        described = new / ABOUT
         described.write_text(json.dumps({**about, DIGESTS: digests}))
-        for path in (*inside, files, described, Path(passing)):
+        for path in (*inside, files, described, new):
             sync(path)
-        if target.is_dir() and DIGESTS not in about_copy(target):
-            target.rename(Path(passing) / "former")
-        Path(passing).rename(target)
+        if DIGESTS in about_copy(target):
+            raise FileExistsError(f"{target} is there already")
     sync(target.parent)
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Yield where to make a folder, which gets its place, instead of what is there, once the body has ended.
+
+    Raises:
+        OSError: the disk refuses, or another process was faster.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".copying-", dir=target.parent, ignore_cleanup_errors=True) as passing:
+        new = Path(passing) / "new"
+        yield new
+        if target.exists():
+            target.rename(Path(passing) / "former")
+        new.rename(target)
 
 
 def sync(path: Path) -> None:
@@ -58,6 +79,31 @@ def about_copy(folder: Path) -> dict[str, Any]:
     return described if isinstance(described, dict) else {}
 
 
+def is_whole(folder: Path) -> bool:
+    """Say whether a version's copy is what was written, and put it aside and log that if not.
+
+    Those without digests pass. Of several workers that find the damage at once, one puts the copy aside; if another
+    is there by then, the others say whether that is whole.
+    """
+    wrong = damage_to(folder)
+    if wrong is None:
+        return True
+    try:
+        with (folder.parent / f".{DAMAGED}").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # let go when the file is closed
+            wrong = damage_to(folder)
+            if wrong is None:
+                return folder.is_dir()
+            aside = folder.parent / DAMAGED / folder.name
+            aside.parent.mkdir(exist_ok=True)
+            shutil.rmtree(aside, ignore_errors=True)
+            folder.rename(aside)
+    except OSError as error:
+        logger.warning("%s cannot be put aside", folder, exc_info=error)
+    tell(logging.ERROR, "copy_damaged", folder.parent.name, folder.name, error=wrong)
+    return False
+
+
 def damage_to(folder: Path) -> str | None:
     """Return what is wrong with the first file of a copy that is not what was written.
 
@@ -71,6 +117,11 @@ def damage_to(folder: Path) -> str | None:
         if found != digest:
             return f"{name} is not what was written"
     return None
+
+
+def tell(level: int, event: str, model: str, wanted: str, **more: str | None) -> None:
+    """Log what happened to a model's copy or registry, as a line of JSON."""
+    logger.log(level, "%s", json.dumps({"event": event, "model": model, "wanted": wanted, **more}))
 
 
 def _digest(path: Path) -> str:

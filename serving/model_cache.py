@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,12 +14,12 @@ from crewflow_assets import clock
 from crewflow_assets.errors import NotReadyError, RegistryAwayError
 from crewflow_assets.settings import get_settings
 from crewflow_assets.spec import ModelSpec, Predictor
-from serving.copies import ABOUT, DIGESTS, FILES, about_copy, damage_to, sync, write_copy
+from serving.copies import ABOUT, DAMAGED, DIGESTS, FILES, about_copy, is_whole, sync, tell, write_copy
 from serving.predictors import LoadedModel, Origin, VersionInfo
 
 logger = logging.getLogger("crewflow.serving")
 
-INDEX, DAMAGED = "aliases.json", "damaged"
+INDEX = "aliases.json"
 WRITTEN_EVERY = timedelta(minutes=1)
 ALIASES, COPY = "aliases", "copy"
 MOST_UNNAMED = 4
@@ -63,7 +63,8 @@ class ModelCache:
     does (a registry's database that was lost, or never was on this machine, is created empty, and one that is rebuilt
     has candidates first). Each outage's beginning and end are logged once, as a line of JSON.
 
-    A copy whose files are not what was written is never loaded: it is put aside, and fetched anew.
+    A copy whose files are not what was written is never loaded: it is put aside, and fetched anew. What was put aside
+    stays for whoever looks into it until the version is dropped.
     """
 
     def __init__(self, registry: Registry) -> None:
@@ -73,7 +74,7 @@ class ModelCache:
 
     def alias_numbers(self, spec: ModelSpec) -> dict[str, int]:
         """Return which version each alias points at, or did when the registry was last reached."""
-        held = _index(spec)
+        held = index_in(_folder(spec))
         try:
             numbers = self._registry.alias_numbers(spec)
             if not _replaces(numbers, held):
@@ -116,12 +117,13 @@ class ModelCache:
         except (NotReadyError, OSError) as error:
             found = _cached(spec, version)
             if found is None:
-                if (_folder(spec) / DAMAGED).is_dir():
-                    aside = f"a damaged copy was put aside in models/{spec.name}/{DAMAGED}"
-                    raise RegistryAwayError(f"{error}; {aside}") from error
+                aside = next(_copies(_folder(spec) / DAMAGED, version, _numbers(spec)), None)
+                if aside is not None:
+                    told = f"a damaged copy was put aside in models/{spec.name}/{DAMAGED}/{aside[0].name}"
+                    raise RegistryAwayError(f"{error}; {told}") from error
                 raise
             if not aliases_away:  # then the outage is told already
-                self._went_away(spec, version, error, _index(spec))
+                self._went_away(spec, version, error, index_in(_folder(spec)))
             return found
         self._came_back(spec, version)
         return CachedModel(spec.code().load(folder), info.label, info.number, info.run_id, tuple(info.aliases))
@@ -151,17 +153,18 @@ class ModelCache:
         """Return where the aliases come from at present; None before they were first read."""
         return self._origins.get(spec.name)
 
-    def _went_away(self, spec: ModelSpec, wanted: str, error: Exception, held: "_Index | None") -> None:
+    def _went_away(self, spec: ModelSpec, wanted: str, error: Exception, held: "Index | None") -> None:
         if (spec.name, wanted) in self._outages:
             return
         self._outages.add((spec.name, wanted))
         serving = None if held is None else held.read_at.isoformat()
-        _tell(logging.WARNING, "registry_away", spec, wanted, error=repr(error.__cause__ or error), copy_of=serving)
+        told = repr(error.__cause__ or error)
+        tell(logging.WARNING, "registry_away", spec.name, wanted, error=told, copy_of=serving)
 
     def _came_back(self, spec: ModelSpec, wanted: str) -> None:
         if (spec.name, wanted) in self._outages:
             self._outages.discard((spec.name, wanted))
-            _tell(logging.INFO, "registry_back", spec, wanted)
+            tell(logging.INFO, "registry_back", spec.name, wanted)
 
     def _keep(self, spec: ModelSpec, info: Any) -> Path:
         """Copy a version's files, unless they are there and whole, and return their folder.
@@ -170,12 +173,12 @@ class ModelCache:
         registry names a champion.
         """
         numbers = self._registry.alias_numbers(spec)
-        if not _replaces(numbers, _index(spec)):
+        if not _replaces(numbers, index_in(_folder(spec))):
             return self._registry.folder_of(info)
         target = _folder(spec) / str(info.number)
         if target.is_dir() and about_copy(target).get("run_id") != info.run_id:
             shutil.rmtree(target)
-        if target.is_dir() and not _whole(spec, target) and target.is_dir():  # it could not be put aside
+        if target.is_dir() and not is_whole(target) and target.is_dir():  # it could not be put aside
             return self._registry.folder_of(info)
         if DIGESTS not in about_copy(target):
             source = self._registry.folder_of(info)
@@ -190,28 +193,10 @@ class ModelCache:
         return target / FILES
 
 
-def _tell(level: int, event: str, spec: ModelSpec, wanted: str, **more: str | None) -> None:
-    logger.log(level, "%s", json.dumps({"event": event, "model": spec.name, "wanted": wanted, **more}))
-
-
-def _whole(spec: ModelSpec, folder: Path) -> bool:
-    """Say whether a version's copy is what was written, and put it aside if not; those without digests pass."""
-    wrong = damage_to(folder)
-    if wrong is None:
-        return True
-    _tell(logging.ERROR, "copy_damaged", spec, folder.name, error=wrong)
-    aside = folder.with_name(DAMAGED)
-    try:
-        shutil.rmtree(aside, ignore_errors=True)
-        folder.rename(aside)
-    except OSError as error:  # unless another worker did it
-        if folder.is_dir():
-            logger.warning("%s cannot be put aside", folder, exc_info=error)
-    return False
-
-
 @dataclass(frozen=True, slots=True)
-class _Index:
+class Index:
+    """Which version each alias of a model pointed at when a registry was last read."""
+
     numbers: Mapping[str, int]
     read_at: datetime
 
@@ -220,19 +205,20 @@ def _folder(spec: ModelSpec) -> Path:
     return get_settings().root / "models" / spec.name
 
 
-def _index(spec: ModelSpec) -> _Index | None:
-    path = _folder(spec) / INDEX
+def index_in(folder: Path) -> Index | None:
+    """Return what a model's folder says of its aliases; None where it says nothing, or a power cut left it torn."""
+    path = folder / INDEX
     if not path.exists():
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return _Index(content["numbers"], datetime.fromisoformat(content["read_at"]))
-    except (ValueError, KeyError, TypeError) as error:  # torn by a power cut; the registry's aliases make it anew
+        return Index(content["numbers"], datetime.fromisoformat(content["read_at"]))
+    except (ValueError, KeyError, TypeError) as error:  # the registry's aliases, or those packed, make it anew
         logger.warning("%s cannot be read and counts as none", path, exc_info=error)
         return None
 
 
-def _replaces(numbers: Mapping[str, int], held: _Index | None) -> bool:
+def _replaces(numbers: Mapping[str, int], held: Index | None) -> bool:
     """Say whether a registry's aliases are to be followed: they name a champion, or the copy names none either."""
     return "champion" in numbers or held is None or "champion" not in held.numbers
 
@@ -243,7 +229,7 @@ def _write_index(spec: ModelSpec, numbers: Mapping[str, int]) -> Mapping[str, in
     An alias whose new version is not here, or not yet, keeps the one it had.
     """
     path = _folder(spec) / INDEX
-    held = _index(spec)
+    held = index_in(_folder(spec))
     former = {} if held is None else held.numbers
     here: dict[str, int] = {}
     for alias, number in numbers.items():
@@ -260,22 +246,34 @@ def _write_index(spec: ModelSpec, numbers: Mapping[str, int]) -> Mapping[str, in
     return here
 
 
+def _numbers(spec: ModelSpec) -> Mapping[str, int]:
+    held = index_in(_folder(spec))
+    return {} if held is None else held.numbers
+
+
 def _cached(spec: ModelSpec, version: str) -> CachedModel | None:
     """Return a version of the copy by alias or label, or None where it is not there, or is damaged."""
-    held = _index(spec)
-    numbers = {} if held is None else held.numbers
-    for about in sorted(_folder(spec).glob(f"*/{ABOUT}"), reverse=True):
-        if not about.parent.name.isdecimal() or not (described := about_copy(about.parent)):
-            continue
-        named = tuple(alias for alias, number in numbers.items() if number == described["number"])
-        if (version == described["label"] or version in named) and _whole(spec, about.parent):
-            predictor = spec.code().load(about.parent / FILES)
-            return CachedModel(predictor, described["label"], described["number"], described["run_id"], named)
+    numbers = _numbers(spec)
+    for folder, about in _copies(_folder(spec), version, numbers):
+        if is_whole(folder):
+            predictor = spec.code().load(folder / FILES)
+            named = tuple(alias for alias, number in numbers.items() if number == about["number"])
+            return CachedModel(predictor, about["label"], about["number"], about["run_id"], named)
     return None
+
+
+def _copies(folder: Path, version: str, numbers: Mapping[str, int]) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """Yield the copies in a folder, with what they say of themselves, that are a version, by alias or label."""
+    for described in sorted(folder.glob(f"*/{ABOUT}"), reverse=True):
+        copy = described.parent
+        about = about_copy(copy) if copy.name.isdecimal() else {}
+        if about and (version == about["label"] or numbers.get(version) == about["number"]):
+            yield copy, about
 
 
 def _drop_old(spec: ModelSpec, numbers: Mapping[str, int]) -> None:
     kept = [int(folder.name) for folder in _folder(spec).iterdir() if folder.name.isdecimal()]
     unnamed = sorted(set(kept) - set(numbers.values()), reverse=True)
-    for number in unnamed[MOST_UNNAMED:]:
-        shutil.rmtree(_folder(spec) / str(number), ignore_errors=True)
+    for number in unnamed[MOST_UNNAMED:]:  # with what was put aside of it
+        for kept_in in (_folder(spec), _folder(spec) / DAMAGED):
+            shutil.rmtree(kept_in / str(number), ignore_errors=True)

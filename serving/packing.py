@@ -5,18 +5,16 @@ store, with every package hidden that was not declared.
 """
 
 import fcntl
-import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires, version
 from pathlib import Path
 from shutil import copytree
-from tempfile import TemporaryDirectory
 from types import ModuleType
 
 from packaging.requirements import Requirement
@@ -33,7 +31,8 @@ from crewflow_assets.ingest.rows import AccountRow
 from crewflow_assets.settings import get_settings
 from crewflow_assets.spec import ModelSpec
 from crewflow_assets.store.database import transaction
-from serving.model_cache import INDEX
+from serving.copies import about_copy, is_whole, replacing
+from serving.model_cache import index_in
 
 EVERY_SERVICE = (
     "bentoml",
@@ -63,7 +62,8 @@ def packages(specs: Iterable[ModelSpec]) -> list[str]:
 def unpack() -> None:
     """Put a packed service's models and encoder into the home folder, where the services look for them.
 
-    Models that are there already stay where their aliases were read from a registry after the service was packed.
+    Models that are there already stay where their aliases were read from a registry after the service was packed,
+    unless the champion's copy is lost, or damaged and therefore put aside.
     """
     if not PACKED.is_dir():
         return
@@ -77,32 +77,26 @@ def unpack() -> None:
 def _unpack(root: Path) -> None:
     for packed in (PACKED / "models").iterdir():
         target = root / "models" / packed.name
-        if _read_at(target) < _read_at(packed):
-            _put(packed, target)
+        if not _stays(target, packed):
+            with replacing(target) as new:
+                copytree(packed, new)
     for exported in (PACKED / "encoder").glob("*"):  # in place of a checkpoint, which is read with torch
         target = root / "encoder" / exported.name
         if not target.exists():
-            _put(exported, target)
+            with replacing(target) as new:
+                copytree(exported, new)
         os.environ.setdefault("CREWFLOW_ENCODER", str(target))
         get_settings.cache_clear()
 
 
-def _read_at(folder: Path) -> datetime:
-    """Return when the aliases of a model's folder were read from a registry; long ago where it has none."""
-    index = folder / INDEX
-    if not index.exists():
-        return datetime.min.replace(tzinfo=UTC)
-    return datetime.fromisoformat(json.loads(index.read_text(encoding="utf-8"))["read_at"])
-
-
-def _put(packed: Path, target: Path) -> None:
-    """Copy a folder to a place, instead of what is there; whole, whenever the process ends."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".unpacking-", dir=target.parent) as passing:
-        copied = copytree(packed, Path(passing) / "new")
-        if target.exists():
-            target.rename(Path(passing) / "former")
-        copied.rename(target)
+def _stays(folder: Path, packed: Path) -> bool:
+    """Say whether a model's folder is kept: newer than the packed one and with its champion, or as old and whole."""
+    here, there = index_in(folder), index_in(packed)
+    if here is None or there is None or here.read_at < there.read_at:
+        return False
+    copies = {alias: folder / str(number) for alias, number in here.numbers.items()}
+    lost = {alias for alias, copy in copies.items() if not about_copy(copy) or not is_whole(copy)}
+    return "champion" not in lost if here.read_at > there.read_at else not lost
 
 
 def closure(requirements: Sequence[str]) -> set[str]:

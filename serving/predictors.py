@@ -123,13 +123,16 @@ class Predictors:
 
         Raises:
             NotFoundError: the model has no such version.
-            NotReadyError: the model has no version at all; the text says how to register one.
+            NotReadyError: the model has no version at all, or that of the alias cannot be loaded; the text says what
+                to do, or what is wrong.
         """
         found = self._aliased.get((spec.name, version)) or self._held.get((spec.name, version))
         if found is not None:
             return found
+        if version in ALIASES and (problem := self._problems.get(spec.name)) is not None:
+            raise NotReadyError(problem)
         if version == "champion":
-            raise NotReadyError(self._problems.get(spec.name) or f"{spec.name} is still being loaded; try again")
+            raise NotReadyError(f"{spec.name} is still being loaded; try again")
         if version in ALIASES:
             raise NotFoundError(f"{spec.name} has no {version} at present; GET /v1/models shows what there is")
         return self._pin(spec, version)
@@ -180,18 +183,19 @@ class Predictors:
                     continue
                 try:
                     found = self.source.load(spec, alias)  # the former version where the new one cannot be fetched
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001  # as below
+                    told = self._told(spec, error, f"the files of the {alias} cannot be read")
                     if alias == "champion":
-                        raise
-                    problem = f"the {alias} cannot be loaded: {self._told(spec, error)}"
-                    if held is not None:
+                        return self._failed(spec, told)
+                    problem = f"the {alias} cannot be loaded: {told}"
+                    if held is not None and not (rebuilt and self._is_another(spec, held)):
                         fresh[alias] = held
                 else:
                     fresh[alias] = held if held is not None and _same(held, found) else found
             if "champion" not in fresh:
                 self.source.load(spec, "champion")  # raises the text that says how to register one
         except Exception as error:  # noqa: BLE001  # whatever the registry's backend throws, serving goes on
-            return self._failed(spec, self._told(spec, error))
+            return self._failed(spec, self._told(spec, error, "the model registry cannot be read"))
         before = {alias: self._aliased.get((spec.name, alias)) for alias in ALIASES}
         kept = {key: model for key, model in self._aliased.items() if key[0] != spec.name}
         self._aliased = kept | {(spec.name, alias): model for alias, model in fresh.items()}
@@ -208,28 +212,30 @@ class Predictors:
             logger.info("%s now serves %s", spec.name, labels)
         return changed
 
-    def _told(self, spec: ModelSpec, error: Exception) -> str:
-        """Return what is said of an error; one that nobody expected is logged once."""
+    def _told(self, spec: ModelSpec, error: Exception, failed: str) -> str:
+        """Return what is said of an error: its text, or what failed if nobody expected it; that is logged once."""
         if isinstance(error, CrewflowError):
             return str(error)
         if self._problems.get(spec.name) is None:
-            logger.warning("the registry could not be read for %s", spec.name, exc_info=error)
-        return f"the model registry cannot be read ({type(error).__name__}); trying again"
+            logger.warning("%s: %s", spec.name, failed, exc_info=error)
+        return f"{failed} ({type(error).__name__}); trying again"
 
     def _is_rebuilt(self, spec: ModelSpec) -> bool:
         """Say whether a version in memory has another run in the registry than here; asked once a minute."""
         now = time.monotonic()
         if now < self._runs_agreed.get(spec.name, 0.0) + RUNS_SECONDS:
             return False
-        for model in self.loaded(spec).values():
-            try:
-                run = self.source.run_of(spec, model.number)
-            except NotFoundError:  # fewer versions than before
-                return True
-            if run not in (None, model.run_id):
-                return True
+        if any(self._is_another(spec, model) for model in self.loaded(spec).values()):
+            return True
         self._runs_agreed[spec.name] = now
         return False
+
+    def _is_another(self, spec: ModelSpec, model: LoadedModel) -> bool:
+        """Say whether the registry has another version of that number than the one in memory, or none."""
+        try:
+            return self.source.run_of(spec, model.number) not in (None, model.run_id)
+        except NotFoundError:  # fewer versions than before
+            return True
 
     def _forget_labels(self, spec: ModelSpec) -> None:
         """Let go of versions by label; whoever asks for one gets the registry's present one."""

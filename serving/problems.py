@@ -130,7 +130,8 @@ def problem_of(error: Exception) -> Problem:
             return Problem(
                 503,
                 "the operational database cannot be reached, did not answer in time, or lacks its tables "
-                "(`crewflow db upgrade`); nothing was changed, send the request again",
+                "(`crewflow db upgrade`); the request may or may not have been carried out: send it again, "
+                "a decision under the same Idempotency-Key",
                 headers={"Retry-After": str(RETRY_SECONDS)},
             )
         case _:

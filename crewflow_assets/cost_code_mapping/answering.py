@@ -153,7 +153,7 @@ def _answer_one(
 
 
 def _untried(predictor: MappingPredictor) -> str:
-    return f"; not automatic, as the confidence was never tried on fewer than {predictor.fewest_candidates} accounts"
+    return f"; not automatic, as the confidence was hardly tried on fewer than {predictor.fewest_candidates} accounts"
 
 
 def _chart(request: MappingRequest, context: CompanyContext) -> Chart:

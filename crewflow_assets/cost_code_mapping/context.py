@@ -153,6 +153,7 @@ class Charts:
         Raises:
             InvalidInputError: two accounts have the same code.
             NotReadyError: it is large, and it or others are being prepared.
+            RuntimeError: it is large, and there can be no more threads.
         """
         if targets not in self._charts:
             _refuse_ambiguous(targets)
@@ -165,7 +166,7 @@ class Charts:
             self._charts.move_to_end(targets)
             self._let_go()
         if begin and large:
-            Thread(target=self._prepare, args=(targets, found), name="chart", daemon=True).start()
+            self._prepare_beside(targets, found)
         elif begin:
             self._prepare(targets, found)
         if not wait([found.chart], PATIENCE_SECONDS if large else None).done:
@@ -197,6 +198,15 @@ class Charts:
                 return
             del self._charts[targets]
             rows -= len(targets)
+
+    def _prepare_beside(self, targets: tuple[Target, ...], begun: _Preparation) -> None:
+        try:
+            Thread(target=self._prepare, args=(targets, begun), name="chart", daemon=True).start()
+        except BaseException:  # there can be no more threads; nobody prepares it
+            with self._lock:
+                self._charts.pop(targets, None)
+                self._turns.give_back(begun.turn)
+            raise
 
     def _prepare(self, targets: tuple[Target, ...], begun: _Preparation) -> None:
         chart, error = None, None

@@ -20,8 +20,8 @@ from crewflow_assets.encoder import by_number, encoder
 
 LEARNED = ("adapted", *POOL_FEATURES)
 ROWS_AT_ONCE = 50_000
-KEPT_MODELS = 8
-"""Champion, challenger, arms and pinned versions that are asked about one chart."""
+KEPT_MODELS = 3
+"""Of one chart: 1.5 kB an account each. Champion, challenger and an arm or a pinned version."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -71,7 +71,7 @@ class MappingPredictor(Predictor):
     """Share of people's mappings that were not corrected later."""
     learned: Learned
     fewest_candidates: int = CHOICE
-    """The shortest chart that the confidence was fitted on; on a shorter one the model alone is not automatic."""
+    """The confidence was hardly tried on shorter charts; there the model alone is not automatic."""
 
     def features(self, query: Query, chart: Chart, history: History) -> AnyFloats:
         """Return every feature of a query's candidates, shape (len(chart), len(ALL_FEATURES))."""

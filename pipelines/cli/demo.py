@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Any
 
@@ -141,10 +142,10 @@ def _gateway(console: "Console") -> Iterator[str]:
     port = port_or_another(get_settings().gateway_port)
     url = f"http://127.0.0.1:{port}"
     log = get_settings().root / "gateway.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            gateway(port).command, env=environment(), cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
-        )
+    own = TemporaryDirectory(prefix="crewflow-demo-", ignore_cleanup_errors=True)
+    with own as folder, log.open("wb") as output:
+        command = gateway(port, Path(folder)).command
+        process = subprocess.Popen(command, env=environment(), cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
         try:
             with console.status("Gateway: starting …"):
                 _wait(lambda: httpx.get(f"{url}/readyz", timeout=2).status_code == httpx.codes.OK, process, log)

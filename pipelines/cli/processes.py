@@ -35,15 +35,16 @@ def environment() -> dict[str, str]:
     }
 
 
-def gateway(port: int | None = None) -> Process:
+def gateway(port: int | None = None, folder: Path | None = None) -> Process:
     """Return the HTTP gateway, at ``CREWFLOW_GATEWAY_PORT`` unless another port is given.
 
-    It has a BentoML folder of its own: a service that starts empties the metrics of all that share its folder.
+    It has a BentoML folder of its own, by its port unless it is given: a service that starts empties the metrics of
+    all that share its folder.
     """
     at = str(port or get_settings().gateway_port)
-    own = f"BENTOML_HOME={get_settings().root / 'gateway' / f'bentoml-{at}'}"
+    own = folder or get_settings().root / "gateway" / f"bentoml-{at}"
     serve = (script("bentoml"), "serve", "serving.gateway:service", "--host", "127.0.0.1", "--port", at)
-    command = ("env", own, *serve)
+    command = ("env", f"BENTOML_HOME={own}", *serve)
     return Process("gateway", command, f"http://127.0.0.1:{at}/docs")
 
 

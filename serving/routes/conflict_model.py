@@ -14,7 +14,7 @@ from crewflow_assets.contract import Contract
 from crewflow_assets.errors import NotFoundError, NotReadyError
 from crewflow_assets.store.conflict_tables import Conflict
 from crewflow_assets.store.database import reading
-from serving.decisions import Act, decide_prepared
+from serving.decisions import Act, KeyedRequest
 from serving.routes.conflict_types import ConflictState
 from serving.runtime import Runtime
 
@@ -68,17 +68,8 @@ def automatically(
 
         return act
 
-    return ConflictState.model_validate(
-        decide_prepared(
-            area=f"{AREA}/automatic",
-            route=f"automatic/{conflict_id}",
-            company_id=company_id,
-            body=body,
-            key=key,
-            response=response,
-            prepare=ask,
-        )
-    )
+    request = KeyedRequest(f"{AREA}/automatic", f"automatic/{conflict_id}", company_id, body, key, response)
+    return ConflictState.model_validate(request.prepared(ask))
 
 
 def _asked(

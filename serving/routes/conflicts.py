@@ -1,6 +1,6 @@
 """Conflicts between CrewFlow and the accounting side: reported, decided, taken back, and how well that goes."""
 
-from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from hashlib import blake2b
 from typing import Annotated, Any
@@ -13,11 +13,11 @@ from crewflow_assets.conflict_resolution import actions, metrics, switches
 from crewflow_assets.conflict_resolution.bulk import Selection, undo_many
 from crewflow_assets.conflict_resolution.queue import page_of
 from crewflow_assets.conflict_resolution.standing import OPEN
-from crewflow_assets.contract import Contract, Identifier
+from crewflow_assets.contract import Identifier
 from crewflow_assets.ingest.event_kinds import ConflictRecorded
 from crewflow_assets.store.database import reading
 from serving.caller import company_of, optional_company_of
-from serving.decisions import Act, IdempotencyKey, decide_once, decide_prepared
+from serving.decisions import Act, IdempotencyKey, KeyedRequest
 from serving.routes.conflict_model import AREA, automatically, suggest
 from serving.routes.conflict_types import (
     BulkUndo,
@@ -52,7 +52,7 @@ def add_routes(app: FastAPI, runtime: Runtime) -> None:
         def record(session: Session) -> dict[str, Any]:
             return actions.record(session, company_id=company_id, conflict=told, decided_by="api")
 
-        answer = _once("report", company_id, body, idempotency_key, response, record)
+        answer = KeyedRequest(AREA, "report", company_id, body, idempotency_key, response).once(record)
         if answer["state"] != OPEN or answer["blind"]:
             return ConflictState.model_validate(answer)
         return automatically(runtime, company_id, told.conflict_id, body, idempotency_key, response, required=False)
@@ -107,7 +107,8 @@ def add_routes(app: FastAPI, runtime: Runtime) -> None:
                 at=clock.now(),
             )
 
-        return Switch.model_validate(_once("switch", company_id, body, idempotency_key, response, act))
+        asked = KeyedRequest(AREA, "switch", company_id, body, idempotency_key, response)
+        return Switch.model_validate(asked.once(act))
 
     @app.post("/v1/conflicts/undo", tags=["conflicts"], summary="Take many automatic decisions back")
     def undo_in_bulk(body: BulkUndo, response: Response, idempotency_key: IdempotencyKey = None) -> BulkUndone:
@@ -119,7 +120,8 @@ def add_routes(app: FastAPI, runtime: Runtime) -> None:
             return {"until": clock.now().isoformat()}
 
         Selection(model_version=body.model_version, decided_after=body.decided_after).check()
-        begun = _once("undo", scope, body, idempotency_key, response, begin, area=f"{AREA}/bulk")
+        asked = KeyedRequest(AREA, "undo", scope, body, idempotency_key, response)
+        begun = replace(asked, area=f"{AREA}/bulk").once(begin)
         until = datetime.fromisoformat(begun["until"])  # a request that is repeated touches no later decision
         chosen = Selection(
             company_id=company_id,
@@ -133,17 +135,7 @@ def add_routes(app: FastAPI, runtime: Runtime) -> None:
             done = undo_many(chosen, decided_by=body.decided_by, dry_run=body.dry_run)
             return lambda _: done
 
-        return BulkUndone.model_validate(
-            decide_prepared(
-                area=AREA,
-                route="undo",
-                company_id=scope,
-                body=body,
-                key=idempotency_key,
-                response=response,
-                prepare=carry_out,
-            )
-        )
+        return BulkUndone.model_validate(asked.prepared(carry_out))
 
     @app.post("/v1/conflicts/{id}/resolve", tags=["conflicts"], summary="Decide a conflict")
     def resolve(
@@ -166,9 +158,8 @@ def add_routes(app: FastAPI, runtime: Runtime) -> None:
                 prediction_id=body.prediction_id,
             )
 
-        return ConflictState.model_validate(
-            _once(f"resolve/{conflict_id}", company_id, body, idempotency_key, response, act)
-        )
+        asked = KeyedRequest(AREA, f"resolve/{conflict_id}", company_id, body, idempotency_key, response)
+        return ConflictState.model_validate(asked.once(act))
 
     @app.post("/v1/conflicts/{id}/undo", tags=["conflicts"], summary="Take a decision back")
     def undo(
@@ -180,22 +171,8 @@ def add_routes(app: FastAPI, runtime: Runtime) -> None:
         def act(session: Session) -> dict[str, Any]:
             return actions.undo(session, company_id=company_id, conflict_id=conflict_id, decided_by=body.decided_by)
 
-        return ConflictState.model_validate(
-            _once(f"undo/{conflict_id}", company_id, body, idempotency_key, response, act)
-        )
-
-
-def _once(
-    route: str,
-    company_id: str,
-    body: Contract,
-    key: str | None,
-    response: Response,
-    act: Callable[[Session], dict[str, Any]],
-    *,
-    area: str = AREA,
-) -> dict[str, Any]:
-    return decide_once(area=area, route=route, company_id=company_id, body=body, key=key, response=response, act=act)
+        asked = KeyedRequest(AREA, f"undo/{conflict_id}", company_id, body, idempotency_key, response)
+        return ConflictState.model_validate(asked.once(act))
 
 
 def _recorded(body: Report, conflict_id: str) -> ConflictRecorded:

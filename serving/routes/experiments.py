@@ -14,10 +14,11 @@ from crewflow_assets.experiments.views import view, views
 from crewflow_assets.models import spec_named
 from crewflow_assets.store.database import reading
 from serving.caller import current
-from serving.decisions import Act, IdempotencyKey, decide_once, decide_prepared
+from serving.decisions import Act, IdempotencyKey, KeyedRequest
 from serving.problems import Problem
 from serving.runtime import Runtime
 
+AREA = "experiments"
 PLATFORM = "platform"
 """Stands for the company in the scope of idempotency keys."""
 
@@ -134,16 +135,8 @@ def add_routes(app: FastAPI, runtime: Runtime) -> None:
 
             return act
 
-        answer = decide_prepared(
-            area="experiments",
-            route="start",
-            company_id=PLATFORM,
-            body=body,
-            key=idempotency_key,
-            response=response,
-            prepare=look,
-        )
-        return ExperimentState.model_validate(answer)
+        asked = KeyedRequest(AREA, "start", PLATFORM, body, idempotency_key, response)
+        return ExperimentState.model_validate(asked.prepared(look))
 
     @app.get("/v1/experiments/{name}", tags=["experiments"], summary="One experiment")
     def show(name: NameInPath) -> ExperimentState:
@@ -162,16 +155,8 @@ def add_routes(app: FastAPI, runtime: Runtime) -> None:
         def act(session: Session) -> dict[str, Any]:
             return view(session, ledger.stop(session, name, by=body.decided_by, why=body.reason))
 
-        answer = decide_once(
-            area="experiments",
-            route=f"stop/{name}",
-            company_id=PLATFORM,
-            body=body,
-            key=idempotency_key,
-            response=response,
-            act=act,
-        )
-        return ExperimentState.model_validate(answer)
+        asked = KeyedRequest(AREA, f"stop/{name}", PLATFORM, body, idempotency_key, response)
+        return ExperimentState.model_validate(asked.once(act))
 
 
 def _platform_only() -> None:

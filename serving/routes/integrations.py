@@ -13,7 +13,7 @@ from crewflow_assets.store.database import reading
 from crewflow_assets.sync_health import actions, dashboard
 from crewflow_assets.sync_health.contract import ActionName, RateLimitForecast, RiskFactor, Status
 from serving.caller import company_of
-from serving.decisions import IdempotencyKey, decide_once
+from serving.decisions import IdempotencyKey, KeyedRequest
 from serving.problems import Problem
 from serving.runtime import Runtime
 
@@ -262,13 +262,6 @@ def add_routes(app: FastAPI, runtime: Runtime) -> None:
                 decided_by=body.decided_by,
             )
 
-        answer = decide_once(
-            area="integrations",
-            route=f"undo/{integration_id}/{action_id}",
-            company_id=company_id,
-            body=body,
-            key=idempotency_key,
-            response=response,
-            act=act,
-        )
-        return Action.model_validate(answer)
+        route = f"undo/{integration_id}/{action_id}"
+        asked = KeyedRequest("integrations", route, company_id, body, idempotency_key, response)
+        return Action.model_validate(asked.once(act))

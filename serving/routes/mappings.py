@@ -1,6 +1,5 @@
 """The mappings of cost codes and projects: review queue, accept, correct, undo."""
 
-from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Response
@@ -16,10 +15,11 @@ from crewflow_assets.errors import FieldProblem
 from crewflow_assets.store.database import reading
 from crewflow_assets.store.tables import Account, Company, Prediction
 from serving.caller import company_of, current
-from serving.decisions import IdempotencyKey, decide_once
+from serving.decisions import IdempotencyKey, KeyedRequest
 from serving.problems import Problem
 from serving.runtime import Runtime
 
+AREA = "mappings"
 MOST_ITEMS = 200
 LOGGED_WITHIN_SECONDS = 2.0
 
@@ -162,7 +162,8 @@ def add_routes(app: FastAPI, runtime: Runtime) -> None:
                 session, company_id=company_id, decision_id=body.decision_id, decided_by=body.decided_by
             )
 
-        return _once("undo", company_id, body, idempotency_key, response, act)
+        asked = KeyedRequest(AREA, "undo", company_id, body, idempotency_key, response)
+        return MappingState.model_validate(asked.once(act))
 
 
 def _decide(
@@ -194,21 +195,8 @@ def _decide(
             prediction_id=body.prediction_id,
         )
 
-    return _once(action, company_id, body, key, response, act)
-
-
-def _once(
-    action: str,
-    company_id: str,
-    body: Contract,
-    key: str | None,
-    response: Response,
-    act: Callable[[Session], dict[str, Any]],
-) -> MappingState:
-    answer = decide_once(
-        area="mappings", route=action, company_id=company_id, body=body, key=key, response=response, act=act
-    )
-    return MappingState.model_validate(answer)
+    asked = KeyedRequest(AREA, action, company_id, body, key, response)
+    return MappingState.model_validate(asked.once(act))
 
 
 def _own_prediction(session: Session, prediction_id: str | None, company_id: str) -> None:

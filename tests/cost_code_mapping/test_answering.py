@@ -150,13 +150,13 @@ def test_a_chart_shorter_than_any_the_confidence_was_fitted_on_goes_to_a_person(
     assert (found.fields["method"], first(found)["auto_map"]) == ("ask", False)
     assert first(found)["reason"] == (
         first(ask(using=SURE, target_accounts=ASKED))["reason"]
-        + "; not automatic, as the confidence was never tried on fewer than 4 accounts"
+        + "; not automatic, as the confidence was hardly tried on fewer than 4 accounts"
     )
     assert found.fields["suggestions"][1:] == ask(using=SURE, target_accounts=ASKED).fields["suggestions"][1:]
     assert ask(using=using, target_accounts=more) == ask(using=SURE, target_accounts=more)
     assert ask(using=using, target_accounts=more).fields["method"] == "model"
     unsure = replace(using, threshold=0.99)
-    assert "never tried" not in first(ask(using=unsure, target_accounts=ASKED))["reason"], "it is not what decides"
+    assert "hardly tried" not in first(ask(using=unsure, target_accounts=ASKED))["reason"], "it is not what decides"
 
 
 def test_a_name_that_was_mapped_before_is_automatic_on_a_short_chart_too(nothing_withheld: None) -> None:
@@ -166,7 +166,7 @@ def test_a_name_that_was_mapped_before_is_automatic_on_a_short_chart_too(nothing
     map_by_event("01-500", "61000")  # of the same name
     found = ask("01-510", using=using, target_accounts=short)
     assert (found.fields["method"], first(found)["target_code"]) == ("memory", "61000")
-    assert "never tried" not in first(found)["reason"]
+    assert "hardly tried" not in first(found)["reason"]
 
 
 def test_only_the_first_suggestion_is_ever_automatic(nothing_withheld: None) -> None:

@@ -255,6 +255,24 @@ def test_a_refused_large_chart_leaves_its_place_to_others(monkeypatch: pytest.Mo
     assert len(charts.of(PAINT)) == 2
 
 
+@pytest.mark.usefixtures("large")
+def test_a_large_chart_that_no_thread_prepares_leaves_its_place_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NoThread:
+        def __init__(self, **_: object) -> None:
+            pass
+
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    charts, wanted = Charts(), charts_of(2 * context.PREPARED_AT_ONCE)
+    with monkeypatch.context() as patched:
+        patched.setattr(context, "Thread", NoThread)
+        for targets in wanted:
+            with pytest.raises(RuntimeError, match="can't start new thread"):
+                charts.of(targets)
+    assert [len(asked_until_there(charts, targets, Event())) for targets in wanted] == [1, 2, 3, 4]
+
+
 @pytest.mark.parametrize("most_at_once", [1, 10])
 def test_an_ambiguous_chart_is_refused_each_time(most_at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(context, "MOST_PREPARED_AT_ONCE", most_at_once)

@@ -98,7 +98,12 @@ def test_other_kinds_are_not_handed_over_and_are_no_longer_new(every_look_counts
 
 def test_those_who_waited_share_a_failure_and_who_comes_later_asks_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     turn, asked, failures, came = Turn(), list[int](), list[OperationalError](), list[float]()
-    monkeypatch.setattr(inbox, "monotonic", lambda: came.append(monotonic()) or came[-1])
+
+    def told() -> float:
+        came.append(monotonic())
+        return came[-1]
+
+    monkeypatch.setattr(inbox, "monotonic", told)
     holding, go_on = threading.Event(), threading.Event()
 
     def ask(number: int) -> None:

@@ -1,10 +1,11 @@
 """A registry that is rebuilt or empty: versions are others whatever their numbers, and the copy serves meanwhile."""
 
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 
-from crewflow_assets.errors import NotFoundError
+from crewflow_assets.errors import NotFoundError, NotReadyError
 from crewflow_assets.spec import Predictor
 from tests.serving.folder_registry import AWAY, SPEC, FolderRegistry, ReadingCode, filled, said, started
 
@@ -46,6 +47,30 @@ def test_a_running_server_takes_up_a_registry_that_was_made_anew_with_the_same_n
     anew.away = AWAY
     assert not predictors.refresh()
     assert said(predictors) == f"{champion}, trained anew"
+
+
+def test_a_rebuilt_registry_is_taken_up_once_though_its_challenger_cannot_be_loaded(
+    registry: FolderRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictors, cache = started(registry)
+    anew = FolderRegistry(registry.root.with_name("anew"), {"champion": 1, "challenger": 2}, run_id="r-2")
+    for number in (1, 2, 3):
+        anew.add(number, f"{number}, trained anew")
+    (anew.root / "2" / "said.json").write_text("{")
+    monkeypatch.setattr(cache, "_registry", anew)
+    monkeypatch.setattr("serving.predictors.RUNS_SECONDS", 0.0)
+    assert predictors.refresh()
+    assert (said(predictors), said(predictors, "1.3")) == ("1, trained anew", "3, trained anew")
+    with pytest.raises(NotReadyError, match="the challenger cannot be loaded"):
+        said(predictors, "challenger")
+    loads = count_loads(monkeypatch)
+    assert not predictors.refresh()
+    assert (said(predictors), said(predictors, "1.3")) == ("1, trained anew", "3, trained anew")
+    assert [folder.parent.name for folder in loads] == ["2"], "the challenger alone is tried again"
+    (anew.root / "2" / "said.json").write_text('"mended"')
+    rmtree(registry.root.parent / "models" / "reading" / "2")
+    assert predictors.refresh()
+    assert said(predictors, "challenger") == "mended"
 
 
 def test_a_version_that_a_rebuilt_registry_lacks_is_let_go_of(

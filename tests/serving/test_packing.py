@@ -1,6 +1,7 @@
 """A packed service carries what answering needs, and nothing of training, tracking or orchestration."""
 
 import json
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from crewflow_assets.store.sync_tables import Integration
 from crewflow_assets.store.tables import Account
 from serving import packing
 from serving.packing import Hidden, closure, packages, unpack
+from tests.serving.folder_registry import AWAY, SPEC, filled, said, started
 
 NEVER = {"alembic", "dagster", "great-expectations", "matplotlib", "mlflow", "mlflow-skinny", "torch", "transformers"}
 CODE = """
@@ -65,6 +67,7 @@ def copied(folder: Path, day: int) -> str:
     """Write a model's folder as ``serving.model_cache`` does on a day of March, and return what its index says."""
     text = json.dumps({"numbers": {"champion": day}, "read_at": f"2026-03-{day:02d}T00:00:00+00:00"})
     (folder / str(day)).mkdir(parents=True)
+    (folder / str(day) / "version.json").write_text(json.dumps({"label": f"1.{day}", "number": day, "run_id": "r-1"}))
     (folder / "aliases.json").write_text(text)
     return text
 
@@ -86,6 +89,50 @@ def test_unpacking_fills_a_home_and_leaves_what_is_newer_there(home: Path, monke
     assert [path.name for path in sorted((models / "older").iterdir())] == ["10", "aliases.json"]
     assert (home / "encoder" / "abc").is_dir()
     assert get_settings().encoder == str(home / "encoder" / "abc")
+
+
+def harm(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.write_bytes(path.read_bytes()[:-2])
+
+
+@pytest.mark.parametrize("started_before", [False, True])
+@pytest.mark.parametrize(
+    "harmed", ["1/model/said.json", "2/model/said.json", "1/version.json", "aliases.json", "1", "2"]
+)
+def test_a_packed_service_mends_a_damaged_copy_at_its_next_start(
+    home: Path, monkeypatch: pytest.MonkeyPatch, harmed: str, started_before: bool
+) -> None:
+    registry = filled(home)
+    started(registry)
+    copies = home / "models"
+    shutil.copytree(copies, home / "bento" / "packed" / "models")
+    monkeypatch.setattr(packing, "PACKED", home / "bento" / "packed")
+    registry.away = AWAY
+    unpack()
+    harm(copies / "reading" / harmed)
+    if started_before:
+        assert started(registry)[0].problem(SPEC) is not None
+    unpack()
+    predictors, _ = started(registry)
+    assert (said(predictors), said(predictors, "challenger")) == ("one", "two")
+    assert predictors.problem(SPEC) is None
+
+
+def test_newer_models_stay_while_their_champion_is_there(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed, models = home / "bento" / "packed", get_settings().root / "models"
+    of_old = copied(packed / "models" / "m", 10)
+    newer = copied(models / "m", 11).replace("}", ', "challenger": 12}', 1)
+    index = models / "m" / "aliases.json"
+    index.write_text(newer)
+    monkeypatch.setattr(packing, "PACKED", packed)
+    unpack()
+    assert index.read_text() == newer
+    shutil.rmtree(models / "m" / "11")
+    unpack()
+    assert index.read_text() == of_old
 
 
 def test_services_that_start_together_unpack_in_turn(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

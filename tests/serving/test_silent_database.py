@@ -81,7 +81,8 @@ def test_what_meets_the_silence_in_the_middle_of_a_decision_is_refused(
     headers = {**own, "Idempotency-Key": "k-1"}
     with monkeypatch.context() as patched:
         patched.setattr(actions, "decide", fall_silent)
-        check_problem(client.post("/v1/mappings/accept", json=body, headers=headers), 503, "database")
+        refused = client.post("/v1/mappings/accept", json=body, headers=headers)
+        check_problem(refused, 503, "database", "may or may not have been carried out", "Idempotency-Key")
     relay.silent.clear()
     answer = client.post("/v1/mappings/accept", json=body, headers=headers)
     assert answer.status_code == 200, answer.text

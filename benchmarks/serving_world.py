@@ -20,7 +20,7 @@ KINDS = ("sync_attempt", "api_status", "retry_outcome", "conflict", "conflict_de
 def write_world(quick: bool) -> None:
     """Fill the store and the lake, unless they are filled: with companies that sync, retry and correct until now."""
     from crewflow_assets.handlers import EVENT_HANDLERS
-    from crewflow_assets.lake.events import stale_days, write_day
+    from crewflow_assets.lake.events import stale_days, write_days
     from crewflow_assets.store.database import reading, transaction
     from crewflow_assets.store.tables import Company
     from crewflow_assets.twin.retries.filling import write_retries
@@ -44,8 +44,7 @@ def write_world(quick: bool) -> None:
     write_timecards(employers, seed=SEED, end=end, handlers=EVENT_HANDLERS, progress=_nothing)
     with reading() as session:
         for kind in KINDS:
-            for day in stale_days(session, kind):
-                write_day(session, kind, day)
+            write_days(session, kind, stale_days(session, kind))
 
 
 def _nothing() -> None:

@@ -1,7 +1,8 @@
 """The lake as assets: one for each event kind, partitioned by UTC day, and the sensor that keeps it fresh.
 
-A day is written whole, so a day that is not over is written once an hour: who needs its newest events reads them from
-the inbox, and a training completes the lake first.
+A day is written whole, so a day that is not over is written once an hour, or together with one that is over: who
+needs its newest events reads them from the inbox, and a training completes the lake first. Once it is over it is
+written again, also without new events, so that it is known to be whole.
 
 Dagster carries out a run key once, whatever became of the run, so keys end with the hour: what a failed run left
 undone is asked for again in the next one. A run key does not say whether its run failed or still works, so nothing is
@@ -23,7 +24,10 @@ from crewflow_assets.store.database import reading
 TODAY_EVERY, OTHERWISE_EVERY = timedelta(hours=1), timedelta(minutes=5)
 """After how long a kind's days are asked for again: while only days that are not over are stale, and otherwise."""
 STALE_ONLY = "crewflow/stale_only"
-"""The tag of a run that leaves the days of its range alone that lack nothing."""
+"""The tag of a run that writes the days that are stale when it starts, instead of those that it was requested for.
+
+Who reads the lake, and then from the inbox what was received after its newest event, would otherwise miss an event of
+a day that became stale while the run waited."""
 UNDER_WAY = [dg.DagsterRunStatus[name] for name in ("QUEUED", "STARTING", "STARTED", "CANCELING")]
 ENDS = {"dagster/max_runtime": str(3 * 60 * 60)}
 """Tags of a job whose runs Dagster marks as failed after so many seconds, also those whose process was killed; for
@@ -47,9 +51,10 @@ def lake_asset(kind: str) -> dg.AssetsDefinition:
     )
     def events(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         chosen = {date.fromisoformat(day) for day in context.partition_keys}
+        if STALE_ONLY in context.run.tags:
+            with reading() as session:
+                chosen = set(stale_days(session, kind))
         with reading() as session:
-            if STALE_ONLY in context.run.tags:
-                chosen &= set(stale_days(session, kind))
             count = write_days(session, kind, chosen)
         return dg.MaterializeResult(metadata={"dagster/row_count": count, "days": len(chosen)})
 
@@ -75,7 +80,8 @@ lake_jobs = {
     jobs=list(lake_jobs.values()),
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Asks for every day of which the inbox holds events that the lake has not; for today's once an hour.",
+    description="Asks for every day of which the inbox holds events that the lake has not, and for those that were "
+    "written before they were over, at most every 5 minutes; where that is today alone, once an hour.",
 )
 def new_events(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Request all stale days of a kind in one run; the cursor keeps when each kind's were requested last."""
@@ -107,10 +113,10 @@ def request_for(kind: str, stale: Mapping[date, int], counted: Mapping[date, int
     """Return the request for the stale days of a kind; its key tells the numbers of events of some of them."""
     first, last = min(stale), max(stale)
     key = f"{kind}/{first}/{last}/{sum(counted.values())}/{this_hour()}"
+    job, tags = lake_jobs[kind].name, {STALE_ONLY: "yes"}
     if first == last:
-        return dg.RunRequest(run_key=key, job_name=lake_jobs[kind].name, partition_key=first.isoformat())
-    tags = range_tags(first, last) | {STALE_ONLY: "yes"}
-    return dg.RunRequest(run_key=key, job_name=lake_jobs[kind].name, tags=tags)
+        return dg.RunRequest(run_key=key, job_name=job, partition_key=first.isoformat(), tags=tags)
+    return dg.RunRequest(run_key=key, job_name=job, tags=range_tags(first, last) | tags)
 
 
 def under_way(instance: dg.DagsterInstance, job: str) -> bool:

@@ -24,7 +24,7 @@ from crewflow_assets.ingest.event_kinds import EventIn
 from crewflow_assets.ingest.events import EventCounts, record_events
 from crewflow_assets.ingest.files import import_rows
 from crewflow_assets.ingest.rows import AccountRow, CostCodeRow, ProjectRow
-from crewflow_assets.lake.events import stale_days, write_day
+from crewflow_assets.lake.events import stale_days, write_days
 from crewflow_assets.settings import get_settings
 from crewflow_assets.store import schema
 from crewflow_assets.store.database import engine, reading, transaction
@@ -107,8 +107,7 @@ def post(session: Session, *events: EventIn) -> EventCounts:
 def write_lake(kind: str = "mapping_decision") -> None:
     """Bring the lake up to date."""
     with reading() as session:
-        for day in stale_days(session, kind):
-            write_day(session, kind, day)
+        write_days(session, kind, stale_days(session, kind))
 
 
 def predictor(

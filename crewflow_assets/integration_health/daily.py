@@ -7,7 +7,7 @@ from datetime import UTC, date, timedelta
 from typing import Any
 
 import numpy as np
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from crewflow_assets import clock
@@ -29,8 +29,8 @@ logger = logging.getLogger("crewflow.integrations")
 def write_scores(days: Sequence[date]) -> int:
     """Score every known integration as of the end of each of the days, in place of what was there.
 
-    The lake is read before anything is locked; each day is a transaction of its own, the oldest first. Where the lake
-    changes meanwhile, it is read again, so that of two runs at once the newer scores stay.
+    The lake is read before anything is locked; each day is a transaction of its own, the oldest first, and one at a
+    time. Where the lake changes meanwhile, it is read again, so that of two runs at once the newer scores stay.
 
     Days in which an integration had no sync for 30 days are null; days before its first sync are left out.
 
@@ -44,6 +44,7 @@ def write_scores(days: Sequence[date]) -> int:
         metrics = metrics_of(chosen)
         for day in chosen:
             with transaction() as session:
+                _lock_scores(session)
                 if _files(chosen) != seen:
                     logger.info("the lake changed while days were scored; %s and later ones are scored anew", day)
                     break
@@ -60,6 +61,13 @@ def _files(days: Sequence[date]) -> list[tuple[str, int, int]]:
     return [
         (str(file), s.st_mtime_ns, s.st_size) for file in counted if file.parent.name <= last for s in [file.stat()]
     ]
+
+
+def _lock_scores(session: Session) -> None:
+    """Wait until no other run writes scores, and let none begin; reading goes on."""
+    begun = session.connection()  # on SQLite, where one transaction at a time may write, that is enough
+    if begun.dialect.name == "postgresql":
+        begun.execute(text(f"LOCK TABLE {HealthScore.__tablename__} IN SHARE ROW EXCLUSIVE MODE"))
 
 
 def _write(session: Session, day: date, metrics: Mapping[Key, Metrics]) -> int:

@@ -1,4 +1,4 @@
-"""The 30 days before the last one that is over, of all integrations, in memory: read anew when the lake changes."""
+"""The 30 days until the last whole one, of all integrations, in memory: read anew when the lake changes."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -9,7 +9,7 @@ from time import monotonic
 from crewflow_assets.arrays import Floats
 from crewflow_assets.integration_health.days import ATTEMPTS, DECISIONS, Days, Key, read_days
 from crewflow_assets.integration_health.score import WINDOW_DAYS
-from crewflow_assets.lake.events import DAYS, folder_of
+from crewflow_assets.lake.events import DAYS, folder_of, written
 from crewflow_assets.settings import get_settings
 
 Signature = tuple[tuple[str, int, int], ...]
@@ -30,9 +30,10 @@ class Recent:
 
 
 def recent(at: datetime) -> Recent | None:
-    """Return the 30 days until the last day before ``at`` of which the lake holds sync attempts; None without any.
+    """Return the 30 days until the last whole day before ``at`` that the lake has sync attempts of; None without any.
 
-    A day is there once the lake has taken it up, some minutes after it is over; the lake is looked at every second.
+    A day is whole once the lake has taken it up after its end, some minutes after midnight. The lake is looked at
+    every second.
     """
     return _looked(get_settings().root, at.astimezone(UTC).date(), monotonic() // LOOK_EVERY_SECONDS)
 
@@ -40,9 +41,10 @@ def recent(at: datetime) -> Recent | None:
 @lru_cache(maxsize=2)
 def _looked(_root: Path, today: date, _second: float) -> Recent | None:
     files = {kind: _files(kind, today) for kind in (ATTEMPTS, DECISIONS)}
-    if not files[ATTEMPTS]:
+    newest_first = sorted(files[ATTEMPTS], reverse=True)
+    last = next((day for day in newest_first if all(written(kind, day).is_whole(day) for kind in files)), None)
+    if last is None:
         return None
-    last = max(files[ATTEMPTS])
     first = last - timedelta(days=WINDOW_DAYS - 1)
     looked_at = [file for day, file in files[ATTEMPTS].items() if day >= first] + list(files[DECISIONS].values())
     return _read(

@@ -1,11 +1,11 @@
 """Events by day in Parquet: written from the inbox, read through Ibis.
 
-A day is written whole, from all that the inbox holds of it, so writing it again picks up what came late. The lake of
-a kind says which database's inbox it is of; that of another is put aside, and nothing is ever removed.
+A day is written whole, from all that the inbox holds of it, so writing it again picks up what came late. A file says
+as of when, so that an older state of a day is never put over a newer one. The lake of a kind says which database's
+inbox it is of; that of another is put aside, and nothing is ever removed.
 """
 
 import hashlib
-import json
 import logging
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -13,29 +13,31 @@ from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from crewflow_assets import clock
-from crewflow_assets.contract import Contract
 from crewflow_assets.errors import NotReadyError
-from crewflow_assets.ingest.event_kinds import PAYLOADS
+from crewflow_assets.lake.columns import event_schema, row_of
 from crewflow_assets.settings import get_settings
 from crewflow_assets.store.database import batched
 from crewflow_assets.store.tables import Event
 
 if TYPE_CHECKING:  # the code location loads without them
     import ibis
-    import pyarrow as pa
     from ibis.backends import BaseBackend
 
 ROWS_PER_FETCH = 50_000
 DAYS_AT_ONCE = 31
 COMMIT_MARGIN = timedelta(minutes=10)
 DAYS = "day=????-??-??/events.parquet"
-MARK = "complete_until.txt"
+NAME = "complete_until.txt"
+"""Whose lake it is, in the second line; in the first, earlier releases said until when it was complete."""
+LOOK = "last_look.txt"
+AS_OF = "crewflow.as_of"
+"""In a file's metadata, the moment after which events may have come that it lacks."""
 logger = logging.getLogger("crewflow.lake")
 
 
@@ -44,39 +46,17 @@ def folder_of(kind: str) -> Path:
     return get_settings().root / "lake" / kind
 
 
-def event_schema(kind: str) -> "pa.Schema":
-    """Return the Parquet columns of an event kind: its keys and moments, then its payload's fields."""
-    import pyarrow as pa
-
-    moment = pa.timestamp("us", tz="UTC")  # microseconds: Spark refuses nanoseconds
-    keys = [("event_id", pa.string()), ("company_id", pa.string()), ("occurred_at", moment), ("received_at", moment)]
-    return pa.schema(keys + [(name, _arrow_type(f.annotation)) for name, f in PAYLOADS[kind].model_fields.items()])
-
-
-def _arrow_type(annotation: Any) -> "pa.DataType":
-    import pyarrow as pa
-
-    members = [member for member in get_args(annotation) if member is not type(None)]
-    origin = get_origin(annotation)
-    if origin is Literal:
-        return pa.string()
-    if origin is dict or annotation is dict:
-        return pa.string()  # as JSON
-    if members:
-        return _arrow_type(members[0])
-    return {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}.get(annotation, pa.string())
-
-
-def write_day(session: Session, kind: str, day: date) -> int:
-    """Write one UTC day of an event kind; see ``write_days``."""
-    return write_days(session, kind, [day])
-
-
 def write_days(session: Session, kind: str, days: Iterable[date]) -> int:
     """Write UTC days of an event kind to their Parquet files, in place of what was there.
 
     Up to ``DAYS_AT_ONCE`` days change at once. Whoever reads the lake, and then from the inbox what was received
-    after its newest event, would otherwise miss what a day lacks that is written later.
+    after its newest event, would otherwise miss what a day lacks that is written later. What another process wrote
+    meanwhile, of a later state, stays.
+
+    Args:
+        session: One that has read nothing yet: on SQLite it sees the state of its first query to the end.
+        kind: The kind.
+        days: The days.
 
     Returns:
         How many events the days have. A day without events gets no file.
@@ -84,22 +64,52 @@ def write_days(session: Session, kind: str, days: Iterable[date]) -> int:
     Raises:
         NotReadyError: the lake is another database's and cannot be put aside.
     """
-    if not _made_own(session, kind):
+    as_of = clock.now()
+    if not _own_inbox(session, kind):
         return 0
     folder = folder_of(kind)
     count = 0
     for part in batched(sorted(days), DAYS_AT_ONCE):
         with TemporaryDirectory(prefix=".unfinished-", dir=_made(folder)) as unfinished:
-            rows = {day: _write_events(session, kind, day, Path(unfinished) / f"{day}.parquet") for day in part}
-            for day in rows:
-                if rows[day]:  # at once: a reader sees the old day or the new one
-                    file = Path(unfinished) / f"{day}.parquet"
+            files = {day: Path(unfinished) / f"{day}.parquet" for day in part}
+            rows = {day: _write_events(session, kind, day, as_of, file) for day, file in files.items()}
+            for day, file in files.items():
+                if rows[day] and not written(kind, day).supersedes(Written(rows[day], as_of)):
+                    # at once: a reader sees the old day or the new one
                     file.replace(_made(folder / f"day={day.isoformat()}") / "events.parquet")
         count += sum(rows.values())
     return count
 
 
-def _write_events(session: Session, kind: str, day: date, file: Path) -> int:
+class Written(NamedTuple):
+    """How many events the file of a day holds, and as of when; those of earlier releases do not say when."""
+
+    rows: int = 0
+    as_of: datetime | None = None
+
+    def is_whole(self, day: date) -> bool:
+        """Say whether the day was over when it was read from the inbox, as far as is known."""
+        return self.as_of is None or self.as_of >= _bounds(day)[1]
+
+    def supersedes(self, other: "Written") -> bool:
+        """Say whether this is known to be a later state of the same day."""
+        later = self.as_of is not None and other.as_of is not None and self.as_of > other.as_of
+        return later and self.rows >= other.rows
+
+
+def written(kind: str, day: date) -> Written:
+    """Return what is known of the file of a day; without one, it holds no events."""
+    import pyarrow.parquet as pq
+
+    file = folder_of(kind) / f"day={day.isoformat()}" / "events.parquet"
+    if not file.exists():
+        return Written()
+    found = pq.read_metadata(file)
+    as_of = (found.metadata or {}).get(AS_OF.encode())
+    return Written(found.num_rows, None if as_of is None else datetime.fromisoformat(as_of.decode()))
+
+
+def _write_events(session: Session, kind: str, day: date, as_of: datetime, file: Path) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -110,11 +120,11 @@ def _write_events(session: Session, kind: str, day: date, file: Path) -> int:
         .order_by(Event.occurred_at, Event.id)
         .execution_options(yield_per=ROWS_PER_FETCH)
     )
-    schema = event_schema(kind)
+    schema = event_schema(kind).with_metadata({AS_OF: as_of.isoformat()})
     count = 0
     with pq.ParquetWriter(file, schema) as writer, closing(session.scalars(query)) as found:
         for events in found.partitions():
-            writer.write_table(pa.Table.from_pylist([_row(event) for event in events], schema=schema))
+            writer.write_table(pa.Table.from_pylist([row_of(event) for event in events], schema=schema))
             count += len(events)
     return count
 
@@ -125,69 +135,94 @@ def _made(folder: Path) -> Path:
 
 
 def stale_days(session: Session, kind: str) -> dict[date, int]:
-    """Return the UTC days of which the lake lacks events, oldest first, with the inbox's number of events.
+    """Return the UTC days that the lake has to take up, oldest first, with the inbox's number of events.
 
-    The inbox only grows, so equal numbers mean equal events. Of days that were complete at the last look, those that
-    got nothing since are not counted again. To an inbox without events no day is stale.
+    It lacks events of them, or wrote them before they were over, so that nobody knows that it lacks none. The inbox
+    only grows, so equal numbers mean equal events. Days that were over and complete at the last look are not counted
+    again unless they got events since. To an inbox without events no day is stale.
 
     Raises:
         NotReadyError: the lake is another database's and cannot be put aside.
     """
-    looked_at = clock.now()
-    if not _made_own(session, kind):
+    now = clock.now()
+    inbox = _own_inbox(session, kind)
+    if not inbox:
         return {}
-    mark = _mark(kind)
-    day_of = func.date(Event.occurred_at)
-    touched = select(day_of).where(Event.kind == kind).distinct()
-    if mark.until:
-        # an event may be committed some time after the moment at which it says to have been received
-        touched = touched.where(Event.received_at >= datetime.fromisoformat(mark.until) - COMMIT_MARGIN)
+    last = _last_look(kind, inbox)
+    newest = session.scalar(select(func.max(Event.received_at)).where(Event.kind == kind))
+    touched = select(func.date(Event.occurred_at)).where(Event.kind == kind).distinct()
+    if last.until:
+        touched = touched.where(Event.received_at > datetime.fromisoformat(last.until))
     stale: dict[date, int] = {}
-    for day in sorted({_as_date(value) for value in (*session.scalars(touched), *mark.stale)}):
+    open_days = []
+    for day in sorted({_as_date(value) for value in (*session.scalars(touched), *last.days)}):
         begin, end = _bounds(day)
         count = session.scalar(
             select(func.count()).where(Event.kind == kind, Event.occurred_at >= begin, Event.occurred_at < end)
         )
-        if count is not None and count != _rows_written(kind, day):
+        found = written(kind, day)
+        if count and (count != found.rows or (end <= now and not found.is_whole(day))):
             stale[day] = count
-    lines = [looked_at.isoformat(), mark.inbox, *(day.isoformat() for day in stale)]
-    _write(folder_of(kind) / MARK, "\n".join(lines))
+        if day in stale or end > now:
+            open_days.append(day.isoformat())
+    # an event may be committed some time after the moment at which it says to have been received
+    until = "" if newest is None else min(newest, now - COMMIT_MARGIN).astimezone(UTC).isoformat()
+    _write(folder_of(kind) / LOOK, "\n".join([inbox, until, *open_days]))
     return stale
 
 
-def _made_own(session: Session, kind: str) -> bool:
-    """Make the folder of a kind the lake of this database's inbox, and say whether it is.
+class Look(NamedTuple):
+    """What a look at the lake of a kind leaves to the next one."""
 
-    An inbox without events has no lake, and what is there is left alone. A lake without a name is of before there
-    were names, and is taken for this inbox's. Another's is renamed whole to a sibling folder. Several processes may
-    do so at once: one of their renamings succeeds, as the sibling is there for the others.
+    until: str = ""
+    """Up to when it saw all that was received: the newest event at most, as the next may be older than the look."""
+    days: Sequence[str] = ()
+    """Those to look at again: stale ones, and those that are not over."""
+
+
+def _last_look(kind: str, inbox: str) -> Look:
+    """Return what is kept of the last look; nothing where it was at another inbox."""
+    try:
+        whose, until, *days = (folder_of(kind) / LOOK).read_text().split("\n")
+    except FileNotFoundError:
+        return Look()
+    return Look(until, days) if whose == inbox else Look()
+
+
+def _own_inbox(session: Session, kind: str) -> str:
+    """Make the folder of a kind the lake of this database's inbox, and return that one's name.
+
+    An inbox without events has neither a name nor a lake, and what is there is left alone. A lake without a name is
+    of before there were names, and is taken for this inbox's. Another's is renamed whole to a sibling folder. Several
+    processes may do so at once: one of their renamings succeeds, as the sibling is there for the others.
 
     Raises:
         NotReadyError: such a sibling is there from an earlier time, or the file system refuses.
     """
     folder = folder_of(kind)
-    former = _mark(kind).inbox  # before the inbox is read: what another process took for its first event is seen then
+    former = _name(kind)  # before the inbox is read: what another process took for its first event is seen then
     inbox = _inbox(session)
     if not inbox:
         if any(folder.glob(DAYS)):
             _warn_of_empty_inbox(folder)
-        return False
+        return ""
     if former == inbox:
-        return True
+        return inbox
     if former and any(folder.glob(DAYS)):
         aside = folder.with_name(f"{kind}-of-{former}")
         try:
             folder.rename(aside)
         except OSError as error:
-            if _mark(kind).inbox == former:
+            if _name(kind) == former:
                 raise NotReadyError(
                     f"the lake's {kind} events are of another database and cannot be put aside as {aside}: {error}; "
                     "check CREWFLOW_DATABASE_URL, and if it is right, move that folder away"
                 ) from error
         else:
             logger.warning("the lake's %s events were of another database and are now in %s", kind, aside)
-    _write(folder / MARK, f"\n{inbox}")  # no day is known to be complete
-    return True
+    (folder / LOOK).unlink(missing_ok=True)  # no day is known to be complete
+    _write(folder / NAME, f"\n{inbox}")
+    return inbox
 
 
 @cache
@@ -196,21 +231,12 @@ def _warn_of_empty_inbox(folder: Path) -> None:
     logger.warning("%s is left as it is, since the database has no events: check CREWFLOW_DATABASE_URL", folder)
 
 
-class Mark(NamedTuple):
-    """Until when the lake of a kind is known to be complete but for some days, and its inbox's name."""
-
-    until: str = ""
-    inbox: str = ""
-    stale: Sequence[str] = ()
-
-
-def _mark(kind: str) -> Mark:
-    """Return what is kept of the last look; empty texts where nothing is."""
+def _name(kind: str) -> str:
+    """Return the name of the inbox that the lake of a kind is of; an empty text where none is kept."""
     try:
-        until, *rest = (folder_of(kind) / MARK).read_text().split("\n")
+        return "".join((folder_of(kind) / NAME).read_text().split("\n")[1:2])
     except FileNotFoundError:
-        return Mark()
-    return Mark(until, "".join(rest[:1]), rest[1:])
+        return ""
 
 
 def _inbox(session: Session) -> str:
@@ -241,25 +267,6 @@ def _as_date(value: Any) -> date:
 def _bounds(day: date) -> tuple[datetime, datetime]:
     begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
     return begin, begin + timedelta(days=1)
-
-
-def _rows_written(kind: str, day: date) -> int:
-    import pyarrow.parquet as pq
-
-    file = folder_of(kind) / f"day={day.isoformat()}" / "events.parquet"
-    return pq.read_metadata(file).num_rows if file.exists() else 0
-
-
-def _row(event: Event) -> dict[str, Any]:
-    payload: Contract = PAYLOADS[event.kind].model_validate(event.payload)
-    fields = payload.model_dump(mode="json")
-    return {
-        **{name: json.dumps(value) if isinstance(value, dict) else value for name, value in fields.items()},
-        "event_id": event.event_id,
-        "company_id": event.company_id,
-        "occurred_at": event.occurred_at,
-        "received_at": event.received_at,
-    }
 
 
 def read_events(kind: str, *, before: datetime, connection: "BaseBackend | None" = None) -> "ibis.Table":

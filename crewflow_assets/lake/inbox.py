@@ -69,9 +69,7 @@ class Inbox:
             if connection.scalar(_UNSETTLED_COUNT, after) != len(self._taken):
                 fresh = [id_ for id_ in connection.scalars(_UNSETTLED_IDS, after) if id_ not in self._taken]
                 wanted = EVENTS.where(Event.kind.in_(self._kinds))
-                take(
-                    [row for part in batched(fresh) for row in connection.execute(wanted.where(Event.id.in_(part)))]
-                )
+                take([row for part in batched(fresh) for row in connection.execute(wanted.where(Event.id.in_(part)))])
                 self._taken.update(fresh)
             self._newest, self._count_at = newest, monotonic() + COUNT_EVERY_SECONDS
             if self._taken and clock.now() >= self._settle_at:

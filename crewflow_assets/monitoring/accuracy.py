@@ -6,7 +6,7 @@ unless there is nothing else, since people look at what seems wrong.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -141,15 +141,6 @@ class Tally:
         return self._counted.calibration()
 
 
-def accuracy(found: Iterable[Outcome], predictions: int, *, numbers: bool = False) -> Accuracy:
-    """Return what the known outcomes say of so many predictions; see ``Tally``."""
-    tally = Tally(numbers=numbers)
-    tally.predictions = predictions
-    for one in found:
-        tally.add(one)
-    return tally.accuracy()
-
-
 def _figure(name: str, sums: Mapping[str, Sequence[float]], n: int) -> Figure:
     if not n:
         return Figure(name=name, value=None, n=0)
@@ -164,30 +155,21 @@ def monday(moment: datetime) -> date:
     return day - timedelta(days=day.weekday())
 
 
-Named = Callable[[Logged | Outcome], str]
-
-GROUPS: Mapping[str, Named] = {
-    "whole": lambda _one: "",
+GROUPS: Mapping[str, Callable[[Logged | Outcome], str]] = {
     "week": lambda one: monday(one.created_at).isoformat(),
-    "version": lambda one: one.model_version,
-    "variant": lambda one: one.variant,
     "version, variant": lambda one: f"{one.model_version}, {one.variant}",
 }
 """Ways to part predictions, and the name of the part that one falls into."""
 
 
-def add_to(
-    tallies: dict[str, Tally],
-    name: str,
-    logged: Sequence[Logged],
-    found: Sequence[Outcome],
-    *,
-    numbers: bool = False,
-) -> None:
-    """Add predictions and their outcomes to the tallies of the parts that they fall into, new parts included."""
+def add_to(tallies: Mapping[str, Tally], name: str, logged: Sequence[Logged], found: Sequence[Outcome]) -> None:
+    """Add predictions and their outcomes to the tallies of the parts that they fall into, which make new ones.
+
+    ``name`` is one of ``GROUPS``.
+    """
     part_of = GROUPS[name]
     for one in logged:
-        tallies.setdefault(part_of(one), Tally(numbers=numbers)).predictions += 1
+        tallies[part_of(one)].predictions += 1
     for known in found:
         tallies[part_of(known)].add(known)
 

@@ -1,5 +1,6 @@
 """What people see of a model in production: accuracy by week and version, and the weekly looks."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FEWEST_FOR_A_PLOT = 30
-WHOLE, BY_WEEK, BY_VERSION = "whole", "week", "version, variant"
+BY_WEEK, BY_VERSION = "week", "version, variant"
 
 
 def accuracy_report(session: Session, spec: ModelSpec, now: datetime, *, weeks: int = SHOWN_WEEKS) -> Evaluation:
@@ -29,14 +30,16 @@ def accuracy_report(session: Session, spec: ModelSpec, now: datetime, *, weeks: 
         NotReadyError: the spec does not say how its predictions are judged.
     """
     numbers = monitored(spec).numbers
-    tallies: dict[str, dict[str, Tally]] = {name: {} for name in (WHOLE, BY_WEEK, BY_VERSION)}
+    whole = Tally(numbers=numbers)
+    parts: dict[str, defaultdict[str, Tally]] = {
+        name: defaultdict(lambda: Tally(numbers=numbers)) for name in (BY_WEEK, BY_VERSION)
+    }
     first = monday(now) - (weeks - 1) * WEEK
     for n in range(weeks):
-        _add_week(session, spec, begin_of(first + n * WEEK), tallies, numbers=numbers)
-    whole = tallies[WHOLE].get("", Tally(numbers=numbers))
+        _add_week(session, spec, begin_of(first + n * WEEK), whole, parts)
     figures = whole.accuracy()
     by_week, by_version = (
-        {part: one.accuracy() for part, one in sorted(tallies[name].items())} for name in (BY_WEEK, BY_VERSION)
+        {part: one.accuracy() for part, one in sorted(parts[name].items())} for name in (BY_WEEK, BY_VERSION)
     )
     coverage = Figure(name="coverage", value=figures.coverage if whole.predictions else None, n=whole.predictions)
     return Evaluation(
@@ -47,13 +50,16 @@ def accuracy_report(session: Session, spec: ModelSpec, now: datetime, *, weeks: 
 
 
 def _add_week(
-    session: Session, spec: ModelSpec, begin: datetime, tallies: Mapping[str, dict[str, Tally]], *, numbers: bool
+    session: Session, spec: ModelSpec, begin: datetime, whole: Tally, parts: Mapping[str, Mapping[str, Tally]]
 ) -> None:
     """Add a week's predictions, which are large and are let go of before the next week is read."""
     logged = predictions_of(session, spec, begin, begin + WEEK)
     known = join(session, spec, logged)
-    for name, parts in tallies.items():
-        add_to(parts, name, logged, known, numbers=numbers)
+    whole.predictions += len(logged)
+    for one in known:
+        whole.add(one)
+    for name, tallies in parts.items():
+        add_to(tallies, name, logged, known)
 
 
 def _plots(spec: ModelSpec, by_week: Mapping[str, Accuracy], whole: Tally) -> dict[str, bytes]:

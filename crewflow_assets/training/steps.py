@@ -29,7 +29,9 @@ def complete_lake(spec: ModelSpec) -> None:
     """Write what came in since the lake's last run, so that all events before the cut-off are in it."""
     for kind in spec.event_kinds:
         with reading() as session:
-            write_days(session, kind, stale_days(session, kind))
+            stale = stale_days(session, kind)
+        with reading() as session:
+            write_days(session, kind, stale)
 
 
 def write_features(spec: ModelSpec, table: "pd.DataFrame") -> tuple[Path, str]:

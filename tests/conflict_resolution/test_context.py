@@ -17,7 +17,7 @@ from crewflow_assets.conflict_resolution.history import Decided, History, told_o
 from crewflow_assets.handlers import EVENT_HANDLERS
 from crewflow_assets.ingest.event_kinds import PAYLOADS, EventIn
 from crewflow_assets.ingest.events import record_events
-from crewflow_assets.lake.events import stale_days, write_day
+from crewflow_assets.lake.events import stale_days, write_days
 from crewflow_assets.settings import get_settings
 from crewflow_assets.store.database import reading, transaction
 from crewflow_assets.twin.timecards.crews import Employer
@@ -138,8 +138,7 @@ def test_training_and_serving_know_the_same(filled: list[Any]) -> None:
     post([e for e in filled if e.event_id + e.company_id not in done])
     for kind in ("record_version", "conflict", "conflict_decision"):
         with reading() as session:
-            for day in stale_days(session, kind):
-                write_day(session, kind, day)
+            write_days(session, kind, stale_days(session, kind))
     trained = {found.conflict_id: found.case for found in decided_cases(END)}
     same = served.keys() & trained.keys()
     assert len(same) >= 4

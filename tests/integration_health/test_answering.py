@@ -20,6 +20,7 @@ from crewflow_assets.integration_health.model import HealthPredictor
 from crewflow_assets.integration_health.model_spec import INTEGRATION_HEALTH_FORECAST
 from crewflow_assets.integration_health.recent import recent
 from crewflow_assets.integration_health.table import feature_table, rows_of_table
+from tests.integration_health.test_daily import decision
 from tests.integration_health.test_model import fitted
 from tests.sync_health.watching import COMPANY, DAY, NOON, add_companies, attempt, post
 from tests.worlds import write_lake
@@ -43,9 +44,9 @@ def stored(sqlite_store: Engine) -> HealthPredictor:
     return fitted()
 
 
-def lake() -> None:
-    with clock.fixed(NOON + 60 * DAY):
-        write_lake("sync_attempt")
+def lake(at: datetime = NOON + 60 * DAY, kind: str = "sync_attempt") -> None:
+    with clock.fixed(at):
+        write_lake(kind)
 
 
 def ask(
@@ -95,6 +96,23 @@ def test_a_day_that_is_not_over_does_not_count_and_a_new_one_does(stored: Health
     after = ask(stored, at=NOON + DAY)
     assert after.as_of == NOON.date()
     assert after.score_7d < before.score_7d
+
+
+def test_a_day_counts_once_the_lake_has_taken_it_up_after_its_end(
+    stored: HealthPredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came in after the lake took it up last would be missing."""
+    monkeypatch.setattr("crewflow_assets.integration_health.recent.LOOK_EVERY_SECONDS", 1e-9)
+    midnight = NOON + DAY / 2
+    post(attempt(NOON, latency_ms=100.0), decision(NOON, "x-1", "hours_mismatch"))
+    kinds = ("sync_attempt", "conflict_decision")
+    for kind in kinds:
+        lake(midnight - timedelta(minutes=30), kind)
+    seen = [ask(stored, at=midnight).as_of]
+    for kind in kinds:
+        lake(midnight, kind)
+        seen.append(ask(stored, at=midnight).as_of)
+    assert seen == [(NOON - DAY).date(), (NOON - DAY).date(), NOON.date()]
 
 
 def test_metrics_of_an_unknown_integration_are_enough(sqlite_store: Engine) -> None:

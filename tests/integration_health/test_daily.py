@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -154,6 +155,29 @@ def test_what_the_lake_takes_up_while_days_are_scored_counts(
         (TODAY, 3, 1),
     ]
     assert read == [[TODAY - DAY, TODAY]] * 2
+
+
+def test_scores_of_a_later_state_are_not_overwritten_by_a_run_that_has_compared_already(
+    company_everywhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other run waits; it would otherwise write its scores between the comparison and these."""
+    post(attempt(NOON, latency_ms=400))
+    lake("sync_attempt")
+    post(attempt(NOON + MINUTE, ok=False, latency_ms=400))
+    write = daily._write
+    other = Thread(target=score, args=[TODAY])
+
+    def is_overtaken(session: Session, day: date, metrics: Mapping[tuple[str, str, date], Metrics]) -> int:
+        monkeypatch.setattr(daily, "_write", write)
+        lake("sync_attempt")
+        other.start()
+        other.join(2)
+        return write(session, day, metrics)
+
+    monkeypatch.setattr(daily, "_write", is_overtaken)
+    score(TODAY)
+    other.join()
+    assert [row.total_syncs for row in everything(HealthScore)] == [2]
 
 
 def test_a_run_that_dies_leaves_the_days_before_scored_and_none_after(

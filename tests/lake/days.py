@@ -6,7 +6,7 @@ from typing import Any
 from crewflow_assets import clock
 from crewflow_assets.ingest.event_kinds import EventIn
 from crewflow_assets.ingest.events import record_events
-from crewflow_assets.lake.events import read_events, stale_days, write_day
+from crewflow_assets.lake.events import read_events, stale_days, write_days
 from crewflow_assets.store.database import reading, transaction
 from tests.ingest.test_events import EXAMPLES
 
@@ -24,9 +24,15 @@ def record(*events: tuple[str, datetime], kind: str = "api_status", received: da
         record_events(session, posted, handlers={})
 
 
-def write(day: date = DAY, kind: str = "api_status") -> int:
-    with reading() as session:
-        return write_day(session, kind, day)
+def write(day: date = DAY, kind: str = "api_status", now: datetime | None = None) -> int:
+    with clock.fixed(now or NOON + timedelta(days=31)), reading() as session:
+        return write_days(session, kind, [day])
+
+
+def write_both() -> int:
+    """Write the day and the next one in one go."""
+    with clock.fixed(NOON + timedelta(days=31)), reading() as session:
+        return write_days(session, "api_status", [DAY, DAY + timedelta(days=1)])
 
 
 def stale(kind: str = "api_status", now: datetime | None = None) -> dict[date, int]:

@@ -2,26 +2,24 @@
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sqlalchemy import delete
 
 from crewflow_assets.errors import NotReadyError
 from crewflow_assets.ingest.event_kinds import PAYLOADS
 from crewflow_assets.lake import events as lake
-from crewflow_assets.lake.events import event_schema, folder_of, read_events, write_days
-from crewflow_assets.store.database import reading
+from crewflow_assets.lake.columns import event_schema, row_of
+from crewflow_assets.lake.events import folder_of, read_events
+from crewflow_assets.store.database import transaction
+from crewflow_assets.store.tables import Event
 from tests.ingest.test_events import EXAMPLES
-from tests.lake.days import DAY, FOREVER, NOON, ids, record, rows, stale, write
-
-
-def write_both() -> int:
-    with reading() as session:
-        return write_days(session, "api_status", [DAY, DAY + timedelta(days=1)])
+from tests.lake.days import DAY, FOREVER, NOON, ids, record, rows, stale, write, write_both
 
 
 def test_every_kind_of_event_comes_out_as_it_went_in(company: str) -> None:
@@ -103,7 +101,7 @@ def test_a_writer_that_dies_half_way_leaves_the_day_as_it_was(company: str, monk
     record(("a", NOON))
     write()
     record(("b", NOON), ("c", NOON))
-    real = lake._row
+    real = row_of
     calls: Iterator[int] = iter(range(10))
 
     def dies_at_the_second(event: Any) -> dict[str, Any]:
@@ -111,7 +109,7 @@ def test_a_writer_that_dies_half_way_leaves_the_day_as_it_was(company: str, monk
             raise KeyboardInterrupt
         return real(event)
 
-    monkeypatch.setattr(lake, "_row", dies_at_the_second)
+    monkeypatch.setattr(lake, "row_of", dies_at_the_second)
     monkeypatch.setattr(lake, "ROWS_PER_FETCH", 1)
     with pytest.raises(KeyboardInterrupt):
         write()
@@ -139,74 +137,6 @@ def test_days_written_before_a_field_was_added_are_still_read(company: str) -> N
     assert [(row["event_id"], row["status"]) for row in rows()] == [("old", None), ("new", "partial_outage")]
 
 
-def test_stale_days_are_exactly_those_the_lake_lacks_events_of(company: str) -> None:
-    days = [DAY + timedelta(days=i) for i in range(4)]
-    record(*((f"e-{i}", NOON + timedelta(days=i)) for i in range(4)))
-    assert stale() == dict.fromkeys(days, 1)
-    for day in days:
-        write(day)
-    assert stale() == {}
-    record(("late", NOON + timedelta(days=1, hours=3)), received=NOON + timedelta(days=31))
-    assert stale() == {days[1]: 2}
-    write(days[1])
-    assert stale() == {}
-
-
-def test_other_kinds_are_not_stale_for_it(company: str) -> None:
-    record(("a", NOON), kind="sync_attempt")
-    assert stale("api_status") == {}
-    assert stale("sync_attempt") == {DAY: 1}
-
-
-def test_an_event_that_was_committed_after_the_last_look_is_found(company: str) -> None:
-    """A transaction may commit some time after the moment that its events say to have been received."""
-    look = NOON + timedelta(days=2)
-    record(("first", NOON - timedelta(days=1)), received=NOON)
-    write(DAY - timedelta(days=1))
-    assert stale(now=look) == {}
-    record(("slow", NOON), received=look - timedelta(minutes=5))
-    assert stale(now=look + timedelta(minutes=1)) == {DAY: 1}
-
-
-def test_a_process_that_is_killed_while_it_notes_a_look_spoils_nothing(
-    company: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    record(("first", NOON - timedelta(days=1)), received=NOON - timedelta(hours=1))
-    write(DAY - timedelta(days=1))
-    assert stale(now=NOON) == {}
-
-    def killed(file: Path, text: str) -> int:
-        with file.open("w") as half:
-            half.write(text[:5])
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "write_text", killed)
-        with pytest.raises(KeyboardInterrupt):
-            stale(now=NOON + timedelta(days=1))
-    record(("new", NOON), received=NOON + timedelta(days=1))
-    assert stale(now=NOON + timedelta(days=2)) == {DAY: 1}
-
-
-def test_after_a_look_at_a_complete_lake_old_days_are_not_counted_again(
-    company: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    record(*((f"e-{i}", NOON + timedelta(days=i)) for i in range(3)), received=NOON + timedelta(days=4))
-    for i in range(3):
-        write(DAY + timedelta(days=i))
-    assert stale(now=NOON + timedelta(days=5)) == {}
-    counted: list[date] = []
-
-    def nothing_written(_kind: str, day: date) -> int:
-        counted.append(day)
-        return 0
-
-    monkeypatch.setattr(lake, "_rows_written", nothing_written)
-    record(("new", NOON + timedelta(days=4)), received=NOON + timedelta(days=5, hours=1))
-    assert list(stale(now=NOON + timedelta(days=6))) == [DAY + timedelta(days=4)]
-    assert counted == [DAY + timedelta(days=4)]
-
-
 def test_the_lake_lives_under_the_home_folder(home: Path) -> None:
     assert folder_of("api_status") == home.resolve() / "lake" / "api_status"
 
@@ -217,13 +147,13 @@ def test_days_that_are_written_together_change_at_once(company: str, monkeypatch
     record(("a", NOON), ("b", tomorrow))
     assert write_both() == 2
     record(("late", NOON), ("c", tomorrow))
-    real = lake._row
+    real = row_of
 
     def sees_the_old_days(event: Any) -> dict[str, Any]:
         assert ids() == ["a", "b"]
         return real(event)
 
-    monkeypatch.setattr(lake, "_row", sees_the_old_days)
+    monkeypatch.setattr(lake, "row_of", sees_the_old_days)
     assert write_both() == 4
     assert sorted(ids()) == ["a", "b", "c", "late"]
 
@@ -231,7 +161,7 @@ def test_days_that_are_written_together_change_at_once(company: str, monkeypatch
 def test_many_days_are_written_some_at_a_time(company: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that dies has not written for nothing."""
     record(("a", NOON), ("b", NOON + timedelta(days=1)))
-    real = lake._row
+    real = row_of
 
     def dies_at_the_second(event: Any) -> dict[str, Any]:
         if event.event_id == "b":
@@ -239,33 +169,34 @@ def test_many_days_are_written_some_at_a_time(company: str, monkeypatch: pytest.
         return real(event)
 
     monkeypatch.setattr(lake, "DAYS_AT_ONCE", 1)
-    monkeypatch.setattr(lake, "_row", dies_at_the_second)
+    monkeypatch.setattr(lake, "row_of", dies_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         write_both()
     assert ids() == ["a"]
 
 
-def test_a_day_that_stays_stale_does_not_make_other_days_be_counted_again(
-    company: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Today's day is stale at nearly every look while events come in."""
-    record(*((f"e-{i}", NOON + timedelta(days=i)) for i in range(3)), received=NOON + timedelta(days=2))
-    write_both()
-    today = DAY + timedelta(days=2)
-    assert stale(now=NOON + timedelta(days=2, minutes=30)) == {today: 1}
-    counted: list[date] = []
-    rows_written = lake._rows_written
+def test_a_slow_writer_puts_no_older_day_over_a_newer_one(company: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training completes the lake while a run of the lake works on the same days; nothing would notice after it."""
+    record(("a", NOON))
+    began = NOON + timedelta(days=31)
+    rowed = row_of
 
-    def watched(kind: str, day: date) -> int:
-        counted.append(day)
-        return rows_written(kind, day)
+    def is_overtaken(event: Any) -> dict[str, Any]:
+        monkeypatch.setattr(lake, "row_of", rowed)
+        record(("late", NOON - timedelta(hours=1)), received=began + timedelta(minutes=1))
+        assert write(now=began + timedelta(minutes=2)) == 2
+        assert stale(now=began + timedelta(minutes=20)) == {}
+        return rowed(event)
 
-    monkeypatch.setattr(lake, "_rows_written", watched)
-    assert stale(now=NOON + timedelta(days=2, hours=1)) == {today: 1}
-    assert counted == [today]
-    counted.clear()
-    assert stale(now=NOON + timedelta(days=2, hours=2)) == {today: 1}, "though nothing came since the last look"
-    write(today)
-    assert stale(now=NOON + timedelta(days=2, hours=3)) == {}
-    assert stale(now=NOON + timedelta(days=2, hours=4)) == {}
-    assert set(counted) == {today}
+    monkeypatch.setattr(lake, "row_of", is_overtaken)
+    assert write(now=began) == 1
+    assert ids() == ["late", "a"]
+
+
+def test_an_inbox_that_was_restored_from_a_copy_with_fewer_events_is_written(company: str) -> None:
+    record(("a", NOON), ("lost", NOON))
+    write()
+    with transaction() as session:
+        session.execute(delete(Event).where(Event.event_id == "lost"))
+    assert write(now=NOON + timedelta(days=32)) == 1
+    assert ids() == ["a"]

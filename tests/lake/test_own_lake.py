@@ -102,6 +102,32 @@ def test_what_a_lake_without_a_name_says_of_its_completeness_is_not_believed(com
     assert stale() == {DAY + timedelta(days=2): 1}
 
 
+def test_earlier_releases_can_read_whose_the_lake_is(company: str) -> None:
+    """They take all after the first line for its name, and believe the first line: it must say nothing then."""
+    record_days()
+    assert len(stale()) == 3
+    mark = folder_of("api_status") / "complete_until.txt"
+    until, _, name = mark.read_text().partition("\n")
+    assert (until, name.isalnum()) == ("", True)
+    write_stale()
+    assert stale() == {}
+    assert mark.read_text() == f"\n{name}"
+
+
+@pytest.mark.parametrize("named", ["", "\n2026-01-06"])
+def test_after_an_earlier_release_every_day_is_counted_once(company: str, named: str) -> None:
+    """Some kept stale days below the name."""
+    days = record_days()
+    write()
+    folder = folder_of("api_status")
+    mark = folder / "complete_until.txt"
+    mark.write_text(f"2026-02-28T12:00:00+00:00{mark.read_text()}{named}")
+    assert stale() == dict.fromkeys(days[1:], 1)
+    assert asides() == []
+    write_stale()
+    assert stale() == {}
+
+
 @pytest.mark.parametrize("complete", [True, False])
 def test_the_lake_of_another_database_is_put_aside_whole(
     company: str, complete: bool, caplog: pytest.LogCaptureFixture

@@ -1,6 +1,8 @@
 """Accuracy in production: weights, coverage, intervals by company, and the parts it is shown by."""
 
 import gc
+from collections import defaultdict
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +13,7 @@ from sqlalchemy import Engine
 from crewflow_assets.evaluation.calibration import expected_calibration_error
 from crewflow_assets.evaluation.intervals import cluster_mean
 from crewflow_assets.monitoring import report
-from crewflow_assets.monitoring.accuracy import Tally, accuracy, add_to, as_table, monday
+from crewflow_assets.monitoring.accuracy import Accuracy, Tally, add_to, as_table, monday
 from crewflow_assets.monitoring.hook import Basis, Logged
 from crewflow_assets.monitoring.looks import SHOWN_WEEKS
 from crewflow_assets.monitoring.outcomes import Outcome, join, predictions_of
@@ -33,6 +35,14 @@ def outcome(*, right: bool, basis: Basis = "decided", weight: float = 1.0, **cha
         "actual": float(right),
     }
     return Outcome(right=right, basis=basis, weight=weight, **(known | changes))
+
+
+def accuracy(found: Sequence[Outcome], predictions: int, *, numbers: bool = False) -> Accuracy:
+    tally = Tally(numbers=numbers)
+    tally.predictions = predictions
+    for one in found:
+        tally.add(one)
+    return tally.accuracy()
 
 
 def test_withheld_decisions_stand_for_the_automatic_ones() -> None:
@@ -107,7 +117,7 @@ def test_parts_have_their_own_predictions_and_outcomes(logged: None) -> None:
     with reading() as session:
         read = predictions_of(session, TOY, MONDAY, MONDAY + 5 * WEEK)
         known = join(session, TOY, read)
-    tallies: dict[str, Tally] = {}
+    tallies: defaultdict[str, Tally] = defaultdict(Tally)
     add_to(tallies, "week", read, known)
     parts = {name: one.accuracy() for name, one in tallies.items()}
     assert len(parts) == 5
@@ -167,7 +177,7 @@ def test_the_report_holds_one_week_at_a_time(logged: None, monkeypatch: pytest.M
 
     def alive() -> int:
         gc.collect()
-        return sum(isinstance(one, Logged | Outcome) for one in gc.get_objects())
+        return sum(type(one) in (Logged, Outcome) for one in gc.get_objects())  # no isinstance: it asks lazy objects
 
     def watched(*args: Any) -> list[Logged]:
         held.append(alive() - before)

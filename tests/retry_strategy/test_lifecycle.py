@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from crewflow_assets import clock
 from crewflow_assets.errors import NotReadyError
 from crewflow_assets.evaluation.promotion import check_gates
-from crewflow_assets.lake.events import write_day
+from crewflow_assets.lake.events import write_days
 from crewflow_assets.retry_strategy.evaluation import BASELINES, Judged, beyond_noise, ece, interval
 from crewflow_assets.retry_strategy.lifecycle import RetryStrategy, held_out_rows, training_rows
 from crewflow_assets.retry_strategy.model_spec import RETRY_STRATEGY
@@ -92,12 +92,12 @@ def test_features_come_from_the_lake(sqlite_store: Engine) -> None:
         *(attempt(n, "c-2", NOON - n * MINUTE, ok=False) for n in range(30)),
     )
     with clock.fixed(NOON), reading() as session:
-        write_day(session, "retry_outcome", NOON.date())
+        write_days(session, "retry_outcome", [NOON.date()])
     alone = CODE.build_features(NOON)
     assert len(alone) == 20
     assert (alone["others_n_15m"] == 0).all()
     with clock.fixed(NOON), reading() as session:
-        write_day(session, "sync_attempt", NOON.date())
+        write_days(session, "sync_attempt", [NOON.date()])
     found = CODE.build_features(NOON)
     assert found["others_failed_share_15m"].iloc[-1] == 1
     assert (CODE.build_features(NOON - 10 * MINUTE)["decided_at"] < NOON - 10 * MINUTE).all()

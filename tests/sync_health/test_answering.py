@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from crewflow_assets import clock
 from crewflow_assets.errors import InvalidInputError
 from crewflow_assets.ingest.event_kinds import EventIn
-from crewflow_assets.lake.events import write_day
+from crewflow_assets.lake.events import write_days
 from crewflow_assets.spec import Answer
 from crewflow_assets.store.database import reading, transaction
 from crewflow_assets.sync_health.answering import answer, assess
@@ -85,8 +85,7 @@ def test_a_late_event_counts_wherever_it_is_read_from(posted: Engine) -> None:
     late = probability(NOON + HOUR)
     assert late != without
     with reading() as session:
-        for days in range(3):
-            write_day(session, "sync_attempt", (NOON - days * 24 * HOUR).date())
+        write_days(session, "sync_attempt", [(NOON - days * 24 * HOUR).date() for days in range(3)])
     recent().refresh(NOON - 40 * 24 * HOUR)  # an earlier moment: all is read anew, now from the lake
     assert probability(NOON + HOUR) == late
 

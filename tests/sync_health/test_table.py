@@ -9,7 +9,8 @@ import pytest
 
 from crewflow_assets.errors import NotReadyError
 from crewflow_assets.evaluation.promotion import check_gates, gain
-from crewflow_assets.lake.events import event_schema, folder_of
+from crewflow_assets.lake.columns import event_schema
+from crewflow_assets.lake.events import folder_of
 from crewflow_assets.sync_health.features import FEATURES
 from crewflow_assets.sync_health.lifecycle import SyncHealth, test_rows, training_rows
 from crewflow_assets.sync_health.model_spec import SYNC_HEALTH
@@ -21,7 +22,7 @@ END = BEGIN + timedelta(days=16)
 
 
 def write_lake(rows: list[dict[str, Any]]) -> None:
-    """Write days of sync attempts as ``lake.write_day`` does."""
+    """Write days of sync attempts as ``lake.write_days`` does."""
     schema = event_schema("sync_attempt")
     for day in {row["occurred_at"].date() for row in rows}:
         folder = folder_of("sync_attempt") / f"day={day}"

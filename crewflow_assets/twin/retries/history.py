@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crewflow_assets.lake.events import event_schema
+from crewflow_assets.lake.columns import event_schema
 from crewflow_assets.twin.retries.bodies import BODIES
 from crewflow_assets.twin.retries.chance import mixed
 from crewflow_assets.twin.retries.play import RetryLog

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crewflow_assets.ingest.event_kinds import EventIn, EventKind
-from crewflow_assets.lake.events import event_schema
+from crewflow_assets.lake.columns import event_schema
 from crewflow_assets.twin.sync.attempts import ERRORS, Attempts
 from crewflow_assets.twin.sync.parameters import SYSTEMS
 from crewflow_assets.twin.sync.world import SyncWorld

@@ -5,7 +5,7 @@ from sqlalchemy import Engine, func, select
 
 from crewflow_assets import clock
 from crewflow_assets.ingest.event_kinds import PAYLOADS
-from crewflow_assets.lake.events import event_schema
+from crewflow_assets.lake.columns import event_schema
 from crewflow_assets.store.database import reading, transaction
 from crewflow_assets.store.tables import Company, Event
 from crewflow_assets.twin.retries.filling import write_retries

@@ -3,7 +3,7 @@ from datetime import timedelta
 import numpy as np
 
 from crewflow_assets.ingest.event_kinds import PAYLOADS
-from crewflow_assets.lake.events import event_schema
+from crewflow_assets.lake.columns import event_schema
 from crewflow_assets.twin.sync.attempts import Attempts
 from crewflow_assets.twin.sync.history import attempt_table, events_of, status_table
 from crewflow_assets.twin.sync.world import SyncWorld, run, standard_draw

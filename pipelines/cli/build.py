@@ -80,11 +80,14 @@ def _fill(context: Path, specs: "Sequence[ModelSpec]") -> None:
 
     from crewflow_assets import encoder
     from crewflow_assets.settings import get_settings
+    from serving.copies import DAMAGED
 
     for package in CODE:
         copytree(ROOT / package, context / package, ignore=ignore_patterns("__pycache__"))
+    sound = ignore_patterns(DAMAGED, ".*")
     for spec in specs:
-        copytree(get_settings().root / "models" / spec.name, context / "packed" / "models" / spec.name)
+        models = get_settings().root / "models" / spec.name
+        copytree(models, context / "packed" / "models" / spec.name, ignore=sound)
     if any("onnxruntime" in spec.packages for spec in specs):
         exported = encoder.exported(encoder.checkpoint())
         copytree(exported, context / "packed" / "encoder" / exported.name, ignore=ignore_patterns("*.db*"))

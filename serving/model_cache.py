@@ -177,6 +177,7 @@ class ModelCache:
             return self._registry.folder_of(info)
         target = _folder(spec) / str(info.number)
         if target.is_dir() and about_copy(target).get("run_id") != info.run_id:
+            self._registry.folder_of(info)  # before the former copy goes, this one is to be had
             shutil.rmtree(target)
         if target.is_dir() and not is_whole(target) and target.is_dir():  # it could not be put aside
             return self._registry.folder_of(info)

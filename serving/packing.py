@@ -31,7 +31,7 @@ from crewflow_assets.ingest.rows import AccountRow
 from crewflow_assets.settings import get_settings
 from crewflow_assets.spec import ModelSpec
 from crewflow_assets.store.database import transaction
-from serving.copies import about_copy, is_whole, replacing
+from serving.copies import DAMAGED, about_copy, is_whole, replacing
 from serving.model_cache import index_in
 
 EVERY_SERVICE = (
@@ -80,6 +80,8 @@ def _unpack(root: Path) -> None:
         if not _stays(target, packed):
             with replacing(target) as new:
                 copytree(packed, new)
+                if (target / DAMAGED).is_dir():
+                    (target / DAMAGED).rename(new / DAMAGED)
     for exported in (PACKED / "encoder").glob("*"):  # in place of a checkpoint, which is read with torch
         target = root / "encoder" / exported.name
         if not target.exists():
@@ -96,7 +98,9 @@ def _stays(folder: Path, packed: Path) -> bool:
         return False
     copies = {alias: folder / str(number) for alias, number in here.numbers.items()}
     lost = {alias for alias, copy in copies.items() if not about_copy(copy) or not is_whole(copy)}
-    return "champion" not in lost if here.read_at > there.read_at else not lost
+    if here.read_at > there.read_at:
+        return "champion" in here.numbers and "champion" not in lost
+    return not lost
 
 
 def closure(requirements: Sequence[str]) -> set[str]:

@@ -7,6 +7,7 @@ inbox it is of; that of another is put aside, and nothing is ever removed.
 
 import hashlib
 import logging
+import os
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
@@ -38,6 +39,7 @@ NAME = "complete_until.txt"
 LOOK = "last_look.txt"
 AS_OF = "crewflow.as_of"
 """In a file's metadata, the moment after which events may have come that it lacks."""
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
 logger = logging.getLogger("crewflow.lake")
 
 
@@ -98,13 +100,17 @@ class Written(NamedTuple):
 
 
 def written(kind: str, day: date) -> Written:
-    """Return what is known of the file of a day; without one, it holds no events."""
+    """Return what is known of the file of a day; without one, or one that can be read, it holds no events."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     file = folder_of(kind) / f"day={day.isoformat()}" / "events.parquet"
     if not file.exists():
         return Written()
-    found = pq.read_metadata(file)
+    try:
+        found = pq.read_metadata(file)
+    except pa.ArrowInvalid:  # a power cut left it torn: it is written anew
+        return Written(as_of=LONG_AGO)
     as_of = (found.metadata or {}).get(AS_OF.encode())
     return Written(found.num_rows, None if as_of is None else datetime.fromisoformat(as_of.decode()))
 
@@ -126,6 +132,8 @@ def _write_events(session: Session, kind: str, day: date, as_of: datetime, file:
         for events in found.partitions():
             writer.write_table(pa.Table.from_pylist([row_of(event) for event in events], schema=schema))
             count += len(events)
+    with file.open("rb") as done:
+        os.fsync(done.fileno())  # before it gets its name
     return count
 
 
@@ -151,8 +159,8 @@ def stale_days(session: Session, kind: str) -> dict[date, int]:
     last = _last_look(kind, inbox)
     newest = session.scalar(select(func.max(Event.received_at)).where(Event.kind == kind))
     touched = select(func.date(Event.occurred_at)).where(Event.kind == kind).distinct()
-    if last.until:
-        touched = touched.where(Event.received_at > datetime.fromisoformat(last.until))
+    if last.until is not None:
+        touched = touched.where(Event.received_at > last.until)
     stale: dict[date, int] = {}
     open_days = []
     for day in sorted({_as_date(value) for value in (*session.scalars(touched), *last.days)}):
@@ -174,9 +182,9 @@ def stale_days(session: Session, kind: str) -> dict[date, int]:
 class Look(NamedTuple):
     """What a look at the lake of a kind leaves to the next one."""
 
-    until: str = ""
+    until: datetime | None = None
     """Up to when it saw all that was received: the newest event at most, as the next may be older than the look."""
-    days: Sequence[str] = ()
+    days: Sequence[date] = ()
     """Those to look at again: stale ones, and those that are not over."""
 
 
@@ -184,9 +192,12 @@ def _last_look(kind: str, inbox: str) -> Look:
     """Return what is kept of the last look; nothing where it was at another inbox."""
     try:
         whose, until, *days = (folder_of(kind) / LOOK).read_text().split("\n")
-    except FileNotFoundError:
+        known = Look(
+            None if until == "" else datetime.fromisoformat(until), [date.fromisoformat(day) for day in days]
+        )
+    except (FileNotFoundError, ValueError):  # there was none, or a power cut left it torn: all is counted once
         return Look()
-    return Look(until, days) if whose == inbox else Look()
+    return known if whose == inbox else Look()
 
 
 def _own_inbox(session: Session, kind: str) -> str:

@@ -80,9 +80,10 @@ class Inbox:
 
 
 class Turn:
-    """A lock around what asks the database: those who waited share its failure.
+    """A lock around what asks the database: those who waited share its silence.
 
-    Otherwise each of them in turn would find out anew, over seconds, that the database is silent.
+    Otherwise each of them in turn would find out anew, over seconds, that it does not answer. What the database
+    itself refuses, such as one statement that takes too long (it has an SQLSTATE then), is nobody else's.
     """
 
     def __init__(self) -> None:
@@ -95,7 +96,7 @@ class Turn:
         """Hold the lock.
 
         Raises:
-            OperationalError: the database failed whoever held it meanwhile.
+            OperationalError: the database did not answer whoever held it meanwhile.
         """
         came = monotonic()
         with self._lock:
@@ -104,7 +105,8 @@ class Turn:
             try:
                 yield
             except OperationalError as error:
-                self._failure, self._failed_at = error, monotonic()
+                if getattr(error.orig, "sqlstate", None) is None:
+                    self._failure, self._failed_at = error, monotonic()
                 raise
 
 

@@ -6,6 +6,7 @@ from time import monotonic, sleep
 from typing import Any
 
 import pytest
+from psycopg.errors import QueryCanceled
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
@@ -131,3 +132,37 @@ def test_those_who_waited_share_a_failure_and_who_comes_later_asks_anew(monkeypa
     with turn.taken():
         asked.append(4)
     assert asked == [0, 4]
+
+
+def test_what_the_database_refuses_one_is_not_refused_to_those_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    turn, holding, go_on, came, done = Turn(), threading.Event(), threading.Event(), list[float](), list[int]()
+
+    def told() -> float:
+        came.append(monotonic())
+        return came[-1]
+
+    def too_slow() -> None:
+        with turn.taken():
+            holding.set()
+            assert go_on.wait(20)
+            raise OperationalError("select", {}, QueryCanceled("statement timeout"))
+
+    def quick() -> None:
+        with turn.taken():
+            done.append(1)
+
+    def refused() -> None:
+        with pytest.raises(OperationalError):
+            too_slow()
+
+    monkeypatch.setattr(inbox, "monotonic", told)
+    threads = [threading.Thread(target=refused), threading.Thread(target=quick)]
+    threads[0].start()
+    assert holding.wait(20)
+    threads[1].start()
+    while len(came) < 2:
+        sleep(0.01)
+    go_on.set()
+    for thread in threads:
+        thread.join(20)
+    assert done == [1]

@@ -137,3 +137,28 @@ def test_a_day_written_by_a_release_that_did_not_say_when_is_not_written_again(c
     record(("late", NOON))
     write(now=NOON)
     assert written("api_status", DAY) == Written(2, NOON)
+
+
+@pytest.mark.parametrize("torn", ["", "abcd", "abcd\n2026-02-30T00:00:00+00:00", "abcd\n\nno day"])
+def test_after_a_power_cut_tore_what_is_kept_of_the_last_look_all_is_counted_anew(company: str, torn: str) -> None:
+    record(("first", NOON))
+    write(DAY)
+    assert stale(now=NOON + timedelta(days=9)) == {}
+    (folder_of("api_status") / lake.LOOK).write_text(torn)
+    assert stale(now=NOON + timedelta(days=9)) == {}
+    record(("late", NOON))
+    (folder_of("api_status") / lake.LOOK).write_text(torn)
+    assert stale(now=NOON + timedelta(days=9)) == {DAY: 2}
+
+
+def test_a_days_file_that_a_power_cut_tore_is_written_anew(company: str) -> None:
+    record(("first", NOON))
+    write(DAY)
+    file = folder_of("api_status") / f"day={DAY}" / "events.parquet"
+    file.write_bytes(b"")
+    assert written("api_status", DAY).rows == 0
+    assert not written("api_status", DAY).is_whole(DAY)
+    (folder_of("api_status") / lake.LOOK).unlink(missing_ok=True)
+    assert stale(now=NOON + timedelta(days=9)) == {DAY: 1}
+    write(DAY)
+    assert written("api_status", DAY).rows == 1

@@ -5,8 +5,8 @@ import os
 import tempfile
 import warnings
 
-os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="crewflow-metrics-"))
-os.environ.setdefault("CREWFLOW_HOME", tempfile.mkdtemp(prefix="crewflow-between-tests-"))  # the service polls it
+os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix=f"crewflow-metrics-{os.getpid()}-"))
+os.environ.setdefault("CREWFLOW_HOME", tempfile.mkdtemp(prefix=f"crewflow-polled-{os.getpid()}-"))
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,15 +44,12 @@ with bentoml_warnings():
 
 
 SOURCE = FakeSource()
-FOLDERS = [os.environ["PROMETHEUS_MULTIPROC_DIR"], os.environ["CREWFLOW_HOME"]]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _nothing_left() -> Iterator[None]:
-    yield
-    for folder in FOLDERS:
-        if Path(folder).name.startswith("crewflow-"):  # not one that was given
-            rmtree(folder, ignore_errors=True)
+def pytest_unconfigure() -> None:
+    """Remove the folders that this process made; what it was given belongs to another."""
+    for folder in Path(tempfile.gettempdir()).glob(f"crewflow-*-{os.getpid()}-*"):
+        rmtree(folder, ignore_errors=True)
 
 
 def served_specs() -> list[ModelSpec]:

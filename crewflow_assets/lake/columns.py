@@ -3,6 +3,8 @@
 import json
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
+from pydantic import ValidationError
+
 from crewflow_assets.contract import Contract
 from crewflow_assets.ingest.event_kinds import PAYLOADS
 from crewflow_assets.store.tables import Event
@@ -36,8 +38,12 @@ def _arrow_type(annotation: Any) -> "pa.DataType":
 
 def row_of(event: Event) -> dict[str, Any]:
     """Return the row of an event, of the columns of its kind."""
-    payload: Contract = PAYLOADS[event.kind].model_validate(event.payload)
-    fields = payload.model_dump(mode="json")
+    kind: type[Contract] = PAYLOADS[event.kind]
+    try:
+        fields = kind.model_validate(event.payload).model_dump(mode="json")
+    except ValidationError:
+        # Recorded when its kind allowed more. Refused, it would keep its whole day from the lake.
+        fields = {name: event.payload.get(name) for name in kind.model_fields}
     return {
         **{name: json.dumps(value) if isinstance(value, dict) else value for name, value in fields.items()},
         "event_id": event.event_id,

@@ -9,14 +9,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sqlalchemy import delete
+from pydantic import ValidationError
+from sqlalchemy import delete, select
 
 from crewflow_assets.errors import NotReadyError
 from crewflow_assets.ingest.event_kinds import PAYLOADS
 from crewflow_assets.lake import events as lake
 from crewflow_assets.lake.columns import event_schema, row_of
-from crewflow_assets.lake.events import folder_of, read_events
-from crewflow_assets.store.database import transaction
+from crewflow_assets.lake.events import folder_of, read_events, write_days
+from crewflow_assets.store.database import reading, transaction
 from crewflow_assets.store.tables import Event
 from tests.ingest.test_events import EXAMPLES
 from tests.lake.days import DAY, FOREVER, NOON, ids, record, rows, stale, write, write_both
@@ -200,3 +201,16 @@ def test_an_inbox_that_was_restored_from_a_copy_with_fewer_events_is_written(com
         session.execute(delete(Event).where(Event.event_id == "lost"))
     assert write(now=NOON + timedelta(days=32)) == 1
     assert ids() == ["a"]
+
+
+def test_an_event_that_is_refused_today_keeps_no_day_from_the_lake(company: str) -> None:
+    """What a kind allows may become less; what was recorded before stays an event."""
+    record(("first", NOON), ("later", NOON + timedelta(days=1)), kind="conflict_decision")
+    with transaction() as session:
+        [first] = session.scalars(select(Event).where(Event.event_id == "first"))
+        first.payload = first.payload | {"value": 1e12, "text_value": None}
+    with pytest.raises(ValidationError):
+        PAYLOADS["conflict_decision"].model_validate(first.payload)
+    with reading() as session:
+        assert write_days(session, "conflict_decision", [DAY, DAY + timedelta(days=1)]) == 2
+    assert next(row["value"] for row in rows("conflict_decision")) == 1e12

@@ -97,14 +97,30 @@ def test_other_kinds_are_not_handed_over_and_are_no_longer_new(every_look_counts
     assert reader._taken == {1, 2}
 
 
-def test_those_who_waited_share_a_failure_and_who_comes_later_asks_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    turn, asked, failures, came = Turn(), list[int](), list[OperationalError](), list[float]()
+@pytest.fixture
+def came(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return when each came who wants the turn."""
+    moments: list[float] = []
 
     def told() -> float:
-        came.append(monotonic())
-        return came[-1]
+        moments.append(monotonic())
+        return moments[-1]
 
     monkeypatch.setattr(inbox, "monotonic", told)
+    return moments
+
+
+def wait_for(came: list[float], count: int) -> None:
+    for _ in range(2000):
+        if len(came) >= count:
+            return
+        sleep(0.01)
+    raise AssertionError(f"{len(came)} came, not {count}")
+
+
+def test_those_who_waited_share_a_failure_and_who_comes_later_asks_anew(came: list[float]) -> None:
+    turn, asked, failures = Turn(), list[int](), list[OperationalError]()
+
     holding, go_on = threading.Event(), threading.Event()
 
     def ask(number: int) -> None:
@@ -122,8 +138,7 @@ def test_those_who_waited_share_a_failure_and_who_comes_later_asks_anew(monkeypa
     assert holding.wait(20)
     for thread in threads[1:]:
         thread.start()
-    while len(came) < 4:
-        sleep(0.01)
+    wait_for(came, 4)
     go_on.set()
     for thread in threads:
         thread.join(20)
@@ -134,12 +149,8 @@ def test_those_who_waited_share_a_failure_and_who_comes_later_asks_anew(monkeypa
     assert asked == [0, 4]
 
 
-def test_what_the_database_refuses_one_is_not_refused_to_those_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    turn, holding, go_on, came, done = Turn(), threading.Event(), threading.Event(), list[float](), list[int]()
-
-    def told() -> float:
-        came.append(monotonic())
-        return came[-1]
+def test_what_the_database_refuses_one_is_not_refused_to_those_who_wait(came: list[float]) -> None:
+    turn, holding, go_on, done = Turn(), threading.Event(), threading.Event(), list[int]()
 
     def too_slow() -> None:
         with turn.taken():
@@ -155,13 +166,11 @@ def test_what_the_database_refuses_one_is_not_refused_to_those_who_wait(monkeypa
         with pytest.raises(OperationalError):
             too_slow()
 
-    monkeypatch.setattr(inbox, "monotonic", told)
     threads = [threading.Thread(target=refused), threading.Thread(target=quick)]
     threads[0].start()
     assert holding.wait(20)
     threads[1].start()
-    while len(came) < 2:
-        sleep(0.01)
+    wait_for(came, 2)
     go_on.set()
     for thread in threads:
         thread.join(20)

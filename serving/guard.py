@@ -190,9 +190,9 @@ def _as_problem(status: int, headers: Mapping[str, str], body: bytes, scope: Sco
         case 429:
             retry = {"Retry-After": str(RETRY_SECONDS)}
             return Problem(429, "the server is handling as many requests as it can; try again", headers=retry)
-        case 503 | 504:
+        case 503:
             retry = {"Retry-After": str(RETRY_SECONDS)}
-            return Problem(503, "the request took too long or the service is not ready; try again", headers=retry)
+            return Problem(503, "the service is not ready; try again", headers=retry)
         case _ if status < 500:
             return Problem(status, content if isinstance(content, str) else to_json(content).decode()[:500])
         case _:

@@ -8,6 +8,7 @@ from typing import Any
 import bentoml
 from _bentoml_impl.server.app import ServiceAppFactory  # type: ignore[import-untyped]  # no public way to middlewares
 from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.server.http.traffic import TimeoutMiddleware
 from pydantic import ValidationError
 from pydantic_core import to_json
 from starlette.middleware import Middleware
@@ -26,6 +27,7 @@ from serving.problems import problem_of
 from serving.resources import resource_app
 from serving.routing import template_finder
 from serving.runtime import Runtime
+from serving.time_limit import TimeLimit
 
 TIMEOUT_SECONDS = 60
 MOST_AT_ONCE = 512
@@ -63,10 +65,12 @@ class GuardedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML is 
 class _AppFactory(ServiceAppFactory):  # type: ignore[misc]
     @property
     def middlewares(self) -> list[Middleware]:
-        everything: list[Middleware] = super().middlewares
-        if BentoMLContainer.config.tracing.exporter_type.get() is not None:
-            return everything
-        return [m for m in everything if getattr(m.cls, "__name__", "") != "OpenTelemetryMiddleware"]
+        traced = BentoMLContainer.config.tracing.exporter_type.get() is not None
+        return [
+            Middleware(TimeLimit, **given.kwargs) if given.cls is TimeoutMiddleware else given
+            for given in super().middlewares
+            if traced or getattr(given.cls, "__name__", "") != "OpenTelemetryMiddleware"
+        ]
 
 
 class _Lifecycle:

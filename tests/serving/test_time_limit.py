@@ -1,0 +1,78 @@
+"""A request that takes too long is ended; one that does not leaves nothing behind."""
+
+import asyncio
+import gc
+from typing import Any
+
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from serving.service import GuardedService
+from serving.time_limit import TimeLimit
+
+START: Message = {"type": "http.response.start", "status": 200, "headers": []}
+
+
+async def nothing() -> Message:
+    return {"type": "http.disconnect"}
+
+
+async def asked(limited: TimeLimit) -> list[Message]:
+    """Return what one request is sent."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await limited({"type": "http", "method": "GET", "path": "/", "headers": []}, nothing, send)
+    return sent
+
+
+def test_an_answer_that_has_begun_takes_as_long_as_its_reader() -> None:
+    async def slowly(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(START)
+        await asyncio.sleep(0.2)
+        await send({"type": "http.response.body", "body": b"all of it"})
+
+    first, last = asyncio.run(asked(TimeLimit(slowly, 0.05)))
+    assert (first["status"], last["body"]) == (200, b"all of it")
+
+
+def test_what_is_answered_too_late_is_not_sent_beside_the_refusal() -> None:
+    async def late(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await send(START)
+
+    first, _ = asyncio.run(asked(TimeLimit(late, 0.05)))
+    assert first["status"] == 503
+
+
+def test_a_timeout_of_the_applications_own_stays_its_own() -> None:
+    async def failing(scope: Scope, receive: Receive, send: Send) -> None:
+        raise TimeoutError("of the application")
+
+    with pytest.raises(TimeoutError, match="of the application"):
+        asyncio.run(asked(TimeLimit(failing, 60)))
+
+
+def test_an_answered_request_leaves_no_timer_behind() -> None:
+    async def quick(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(START)
+
+    async def many() -> list[Any]:
+        for _ in range(20):
+            await asked(TimeLimit(quick, 60))
+        return [one for one in gc.get_objects() if isinstance(one, asyncio.TimerHandle) and not one.cancelled()]
+
+    assert asyncio.run(many()) == []
+
+
+def test_services_have_this_limit_and_not_bentomls(service: GuardedService) -> None:
+    app: Any = service.to_asgi()
+    while not hasattr(app, "user_middleware"):
+        app = app.app
+    names = [one.cls.__name__ for one in app.user_middleware]
+    assert "TimeLimit" in names
+    assert "TimeoutMiddleware" not in names

@@ -1,10 +1,13 @@
 """How long a request may take until its answer begins."""
 
 import asyncio
+import logging
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.problems import RETRY_SECONDS, Problem
+
+logger = logging.getLogger("crewflow.serving")
 
 
 class TimeLimit:
@@ -27,17 +30,22 @@ class TimeLimit:
         """Pass on what is answered in time."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
+        limit = asyncio.timeout(self.timeout)
+
+        async def begun(message: Message) -> None:
+            if not limit.expired():  # else 503 is the answer
+                limit.reschedule(None)
+                await send(message)
+
         try:
-            async with asyncio.timeout(self.timeout) as limit:
-
-                async def begun(message: Message) -> None:
-                    if not limit.expired():  # else 503 is the answer
-                        limit.reschedule(None)
-                        await send(message)
-
+            async with limit:
                 await self.app(scope, receive, begun)
-        except TimeoutError:
+        except Exception as error:
             if not limit.expired():
                 raise
+            if not isinstance(error, TimeoutError):
+                logger.error("a request that took too long ended with an error", exc_info=error)
+        if limit.expired():
             retry = {"Retry-After": str(RETRY_SECONDS)}
             await Problem(503, "the request took too long; try again", headers=retry).response()(scope, receive, send)
+        return None

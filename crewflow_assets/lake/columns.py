@@ -40,10 +40,11 @@ def row_of(event: Event) -> dict[str, Any]:
     """Return the row of an event, of the columns of its kind."""
     kind: type[Contract] = PAYLOADS[event.kind]
     try:
-        fields = kind.model_validate(event.payload).model_dump(mode="json")
+        payload = kind.model_validate(event.payload)
     except ValidationError:
-        # Recorded when its kind allowed more. Refused, it would keep its whole day from the lake.
-        fields = {name: event.payload.get(name) for name in kind.model_fields}
+        # Recorded when its kind allowed more values. Refused, it would keep its whole day from the lake.
+        payload = kind.model_construct(**event.payload)
+    fields = payload.model_dump(mode="json", warnings=False)
     return {
         **{name: json.dumps(value) if isinstance(value, dict) else value for name, value in fields.items()},
         "event_id": event.event_id,

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -38,33 +39,58 @@ def test_an_answer_that_has_begun_takes_as_long_as_its_reader() -> None:
     assert (first["status"], last["body"]) == (200, b"all of it")
 
 
-def test_what_is_answered_too_late_is_not_sent_beside_the_refusal() -> None:
-    async def late(scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await asyncio.sleep(60)
-        finally:
-            await send(START)
+async def late(send: Send) -> None:
+    try:
+        await asyncio.sleep(60)
+    finally:
+        await send(START)
 
-    first, _ = asyncio.run(asked(TimeLimit(late, 0.05)))
+
+async def unmoved(send: Send) -> None:
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        await send(START)
+
+
+async def failing(send: Send) -> None:
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        raise ValueError("cancelled") from None
+
+
+@pytest.mark.parametrize("way", [late, unmoved, failing])
+def test_what_is_cancelled_is_refused_however_it_ends(way: Callable[[Send], Awaitable[None]]) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await way(send)
+
+    first, _ = asyncio.run(asked(TimeLimit(app, 0.05)))
     assert first["status"] == 503
 
 
 def test_a_timeout_of_the_applications_own_stays_its_own() -> None:
-    async def failing(scope: Scope, receive: Receive, send: Send) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         raise TimeoutError("of the application")
 
     with pytest.raises(TimeoutError, match="of the application"):
-        asyncio.run(asked(TimeLimit(failing, 60)))
+        asyncio.run(asked(TimeLimit(app, 60)))
+
+
+def timers() -> list[asyncio.TimerHandle]:
+    """Return those of the whole process that may still fire."""
+    return [one for one in gc.get_objects() if isinstance(one, asyncio.TimerHandle) and not one.cancelled()]
 
 
 def test_an_answered_request_leaves_no_timer_behind() -> None:
     async def quick(scope: Scope, receive: Receive, send: Send) -> None:
         await send(START)
 
-    async def many() -> list[Any]:
+    async def many() -> list[asyncio.TimerHandle]:
+        before = timers()
         for _ in range(20):
             await asked(TimeLimit(quick, 60))
-        return [one for one in gc.get_objects() if isinstance(one, asyncio.TimerHandle) and not one.cancelled()]
+        return [one for one in timers() if all(one is not other for other in before)]
 
     assert asyncio.run(many()) == []
 

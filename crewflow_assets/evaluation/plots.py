@@ -115,8 +115,8 @@ def line_plot(
     """Plot named lines with their intervals (x: numbers or days, value, low, high); the first is ours."""
     figure, axes = _axes(title, xlabel, ylabel)
     for place, (name, (x, value, low, high)) in enumerate(lines.items()):
-        [line] = axes.plot(x, value, "o-", label=name, color=_color(place))
-        axes.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+        axes.plot(x, value, "o-", label=name, color=_color(place))
+        _bounds(axes, x, low, high, _color(place))
     axes.set_ylim(0, 1)
     axes.legend(frameon=False, fontsize=8)
     return _png(figure)
@@ -151,11 +151,19 @@ def bar_plot(values: dict[str, tuple[float, float, float]], *, title: str, xlabe
 def difference_plot(
     lines: dict[str, tuple[AnyFloats, AnyFloats, AnyFloats, AnyFloats]], *, title: str, xlabel: str, ylabel: str
 ) -> bytes:
-    """Plot named differences with their bounds (x, value, low, high) around zero; the first is ours."""
+    """Plot named differences with their bounds (x, value, low, high) around zero, x from 0 on; the first is ours."""
     figure, axes = _axes(title, xlabel, ylabel)
     axes.axhline(0, color=BASELINE, linestyle="--", linewidth=1)
     for place, (name, (x, value, low, high)) in enumerate(lines.items()):
-        [line] = axes.plot(x, value, "o-", markersize=3, label=name, color=_color(place))
-        axes.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+        axes.plot(x, value, "o-", markersize=3, label=name, color=_color(place))
+        _bounds(axes, x, low, high, _color(place))
+    axes.set_xlim(left=0)
     axes.legend(frameon=False, fontsize=8)
     return _png(figure)
+
+
+def _bounds(axes: "Axes", x: NDArray[Any], low: AnyFloats, high: AnyFloats, color: str) -> None:
+    """Shade what lies between bounds; of a single point, which has no width, draw the line."""
+    axes.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
+    if len(x) == 1:
+        axes.vlines(x, low, high, color=color, alpha=0.5, linewidth=3)

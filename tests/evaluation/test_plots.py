@@ -3,7 +3,7 @@
 import numpy as np
 
 from crewflow_assets.arrays import AnyFloats
-from crewflow_assets.evaluation.plots import bar_plot, precision_coverage_plot, reliability_plot
+from crewflow_assets.evaluation.plots import bar_plot, line_plot, precision_coverage_plot, reliability_plot
 
 
 def assert_png(content: bytes) -> None:
@@ -34,3 +34,14 @@ def test_a_precision_plot_shows_what_was_chosen() -> None:
 def test_bars_without_an_interval_are_drawn_without_whiskers() -> None:
     values = {"many (n=99)": (0.8, 0.7, 0.9), "one company (n=3)": (0.5, float("nan"), float("nan"))}
     assert_png(bar_plot(values, title="top-1", xlabel="top-1"))
+
+
+def test_the_interval_of_a_single_point_is_seen() -> None:
+    def drawn(low: float) -> bytes:
+        x, *bounds = (np.array([value]) for value in (1.0, 0.5, low, 0.9))
+        return line_plot(
+            {"share right": (x, bounds[0], bounds[1], bounds[2])}, title="one week", xlabel="", ylabel=""
+        )
+
+    assert_png(drawn(0.4))
+    assert drawn(0.4) != drawn(0.1)

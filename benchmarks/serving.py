@@ -119,15 +119,15 @@ def main(
             if only in (None, name):
                 found.append(measure(case, home, effort, progress))
                 print(markdown(found[-1]))
-                if json_file is not None:  # after each model, so that an interrupted run leaves what it has
+                if json_file is not None:  # after each model, as plots are, so that an interrupted run leaves it
                     records = [m.as_json() for one in found for m in one.measured]
                     rest = [
                         {"model": f.model, "parts_ms": f.parts, "probes": [asdict(p) for p in f.probes]}
                         for f in found
                     ]
                     json_file.write_text(json.dumps({"loads": records, "answers": rest}, indent=1))
-    if plots is not None:
-        write_plots(found, plots)
+                if plots is not None:
+                    write_plots(found[-1:], plots)
 
 
 if __name__ == "__main__":
